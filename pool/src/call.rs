@@ -1,0 +1,268 @@
+//! What is asked of EC2 and what comes back.
+//!
+//! Owns the vocabulary of calls: one [`Call`] is one EC2 action, one intent in the ledger, one budget entry. Never talks to EC2.
+
+use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AttachmentId, DeviceIndex, EniId, InstanceId, Mac, SecurityGroupId, SubnetId, Token};
+
+/// One EC2 call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Call {
+    /// CreateNetworkInterface with addresses in the same call; idempotent by its token.
+    CreateEni {
+        /// Client token.
+        token: Token,
+        /// Subnet.
+        subnet: SubnetId,
+        /// Security groups.
+        groups: Vec<SecurityGroupId>,
+        /// Secondary addresses to assign at once.
+        addresses: u32,
+        /// `aws-K8S-<instance id>`.
+        description: String,
+        /// Tags, part of the call: an ENI without them is not ours.
+        tags: BTreeMap<String, String>,
+    },
+    /// AttachNetworkInterface. Not idempotent.
+    Attach {
+        /// The ENI.
+        eni: EniId,
+        /// Our instance.
+        instance: InstanceId,
+        /// Where; network card 0.
+        device: DeviceIndex,
+    },
+    /// ModifyNetworkInterfaceAttribute: delete the ENI when the instance ends. Idempotent.
+    Protect {
+        /// The ENI.
+        eni: EniId,
+        /// Its attachment.
+        attachment: AttachmentId,
+    },
+    /// AssignPrivateIpAddresses by count. Not idempotent.
+    Assign {
+        /// The ENI.
+        eni: EniId,
+        /// How many.
+        count: u32,
+    },
+    /// UnassignPrivateIpAddresses.
+    Unassign {
+        /// The ENI.
+        eni: EniId,
+        /// Which.
+        addresses: Vec<Ipv4Addr>,
+    },
+    /// DetachNetworkInterface.
+    Detach {
+        /// The ENI.
+        eni: EniId,
+        /// Its attachment.
+        attachment: AttachmentId,
+    },
+    /// DeleteNetworkInterface.
+    Delete {
+        /// The ENI.
+        eni: EniId,
+    },
+    /// DescribeNetworkInterfaces of one ENI by id.
+    Describe {
+        /// The ENI.
+        eni: EniId,
+    },
+    /// DescribeNetworkInterfaces of all ENIs attached to our instance.
+    Discover {
+        /// Our instance.
+        instance: InstanceId,
+    },
+}
+
+impl Call {
+    /// The EC2 action.
+    pub fn action(&self) -> Action {
+        match self {
+            Self::CreateEni { .. } => Action::CreateNetworkInterface,
+            Self::Attach { .. } => Action::AttachNetworkInterface,
+            Self::Protect { .. } => Action::ModifyNetworkInterfaceAttribute,
+            Self::Assign { .. } => Action::AssignPrivateIpAddresses,
+            Self::Unassign { .. } => Action::UnassignPrivateIpAddresses,
+            Self::Detach { .. } => Action::DetachNetworkInterface,
+            Self::Delete { .. } => Action::DeleteNetworkInterface,
+            Self::Describe { .. } | Self::Discover { .. } => Action::DescribeNetworkInterfaces,
+        }
+    }
+
+    /// The ENI that the call is about; none for a new one and for all of them.
+    pub fn eni(&self) -> Option<&EniId> {
+        match self {
+            Self::Attach { eni, .. }
+            | Self::Protect { eni, .. }
+            | Self::Assign { eni, .. }
+            | Self::Unassign { eni, .. }
+            | Self::Detach { eni, .. }
+            | Self::Delete { eni }
+            | Self::Describe { eni } => Some(eni),
+            Self::CreateEni { .. } | Self::Discover { .. } => None,
+        }
+    }
+
+    /// A read changes nothing in EC2: it needs no intent and may be repeated freely.
+    pub fn is_read(&self) -> bool {
+        matches!(self, Self::Describe { .. } | Self::Discover { .. })
+    }
+}
+
+/// The EC2 actions that a node needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "EC2's own names")]
+pub enum Action {
+    CreateNetworkInterface,
+    AttachNetworkInterface,
+    ModifyNetworkInterfaceAttribute,
+    AssignPrivateIpAddresses,
+    UnassignPrivateIpAddresses,
+    DetachNetworkInterface,
+    DeleteNetworkInterface,
+    DescribeNetworkInterfaces,
+    DescribeInstanceTypes,
+}
+
+impl Action {
+    /// EC2's name of it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CreateNetworkInterface => "CreateNetworkInterface",
+            Self::AttachNetworkInterface => "AttachNetworkInterface",
+            Self::ModifyNetworkInterfaceAttribute => "ModifyNetworkInterfaceAttribute",
+            Self::AssignPrivateIpAddresses => "AssignPrivateIpAddresses",
+            Self::UnassignPrivateIpAddresses => "UnassignPrivateIpAddresses",
+            Self::DetachNetworkInterface => "DetachNetworkInterface",
+            Self::DeleteNetworkInterface => "DeleteNetworkInterface",
+            Self::DescribeNetworkInterfaces => "DescribeNetworkInterfaces",
+            Self::DescribeInstanceTypes => "DescribeInstanceTypes",
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// EC2's reply to a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// CreateNetworkInterface: the new ENI.
+    Created(SeenEni),
+    /// AttachNetworkInterface.
+    Attached(AttachmentId),
+    /// AssignPrivateIpAddresses: only the new addresses.
+    Assigned(Vec<Ipv4Addr>),
+    /// Protect, unassign, detach and delete have nothing to say.
+    Done,
+    /// DescribeNetworkInterfaces by id; `None`: EC2 says there is no such ENI.
+    Described(Option<SeenEni>),
+    /// All ENIs attached to the instance.
+    Discovered(Vec<SeenEni>),
+}
+
+/// An ENI as EC2 describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenEni {
+    /// Its id.
+    pub id: EniId,
+    /// Hardware address: how its link is found on the node.
+    pub mac: Mac,
+    /// Subnet.
+    pub subnet: SubnetId,
+    /// Its own address.
+    pub primary: Ipv4Addr,
+    /// The addresses for pods.
+    pub secondary: Vec<Ipv4Addr>,
+    /// Description.
+    pub description: String,
+    /// Tags.
+    pub tags: BTreeMap<String, String>,
+    /// What kind of interface it is.
+    pub kind: InterfaceKind,
+    /// Where it is attached, if it is.
+    pub attachment: Option<SeenAttachment>,
+}
+
+/// EC2's `InterfaceType`, as far as it matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InterfaceKind {
+    /// An ordinary one (also `efa`: with addresses).
+    Interface,
+    /// A trunk for branch ENIs.
+    Trunk,
+    /// Carries no addresses.
+    EfaOnly,
+    /// A load balancer's, a NAT gateway's, …
+    Other,
+}
+
+/// An attachment as EC2 describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenAttachment {
+    /// Its id.
+    pub id: AttachmentId,
+    /// The instance; `None` for ENIs attached to something else.
+    pub instance: Option<InstanceId>,
+    /// Position.
+    pub device: DeviceIndex,
+    /// Network card.
+    pub card: u32,
+    /// `attached` or on the way there; false: `detaching`.
+    pub attached: bool,
+    /// Does the ENI end with the instance.
+    pub delete_on_termination: bool,
+}
+
+/// Why a call failed, sorted by what to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// What to do next.
+    pub kind: Kind,
+    /// EC2's code; empty when there was no answer.
+    pub code: String,
+    /// EC2's or the transport's words, for the log.
+    pub message: String,
+}
+
+/// Every way in which EC2 fails, sorted by what to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Later, slower.
+    Throttled,
+    /// The subnet has fewer free addresses than were asked for.
+    NoFreeAddresses,
+    /// The subnet has no aligned free /28.
+    NoFreePrefix,
+    /// The instance cannot take another ENI.
+    InstanceEniLimit,
+    /// The account cannot have another ENI.
+    AccountEniQuota,
+    /// The ENI cannot take as many addresses.
+    AddressLimit,
+    /// Something else holds what was asked for, for now: device index taken, ENI in use, incorrect state.
+    Conflict,
+    /// The client token was used with other arguments.
+    TokenMismatch,
+    /// There is no such thing.
+    Gone,
+    /// Permissions.
+    Denied,
+    /// Credentials are missing or expired.
+    Credentials,
+    /// EC2 will never accept this.
+    Invalid,
+    /// The call was surely never sent.
+    Unreachable,
+    /// It may or may not have happened.
+    Uncertain,
+}

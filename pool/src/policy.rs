@@ -1,0 +1,95 @@
+//! What the operator asked for and what the node is.
+//!
+//! Owns settings and facts as values. Never reads an environment variable: the shell parses and passes them in.
+
+use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{EniId, InstanceId, SecurityGroupId, SubnetId};
+
+/// How much the pool holds beyond what is leased, with amazon-vpc-cni's meaning of each variable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Warm {
+    /// WARM_ENI_TARGET: so many whole ENIs' worth of free addresses; ENIs are always filled.
+    Enis(u32),
+    /// WARM_IP_TARGET and MINIMUM_IP_TARGET.
+    Addresses {
+        /// Free addresses to keep.
+        warm: u32,
+        /// Addresses to hold in total, used or not.
+        minimum: u32,
+    },
+}
+
+/// The operator's settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Standing surplus.
+    pub warm: Warm,
+    /// MAX_ENI: not more ENIs than this, the primary included.
+    pub max_eni: Option<u32>,
+    /// Not more addresses than pods that the node can run.
+    pub max_pods: Option<u32>,
+    /// IP_COOLDOWN_PERIOD: how long a released address stays unused.
+    pub cooling: Duration,
+    /// How long surplus stays before it is given back.
+    pub shrink_after: Duration,
+    /// MANAGE_UNTAGGED_ENI: ENIs on our instance that carry no tag of ours are used.
+    pub manage_untagged: bool,
+    /// CLUSTER_NAME.
+    pub cluster: Option<String>,
+    /// ADDITIONAL_ENI_TAGS.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            warm: Warm::Enis(1),
+            max_eni: None,
+            max_pods: None,
+            cooling: Duration::from_secs(30),
+            shrink_after: Duration::from_secs(60),
+            manage_untagged: true,
+            cluster: None,
+            tags: BTreeMap::new(),
+        }
+    }
+}
+
+/// A refill waits this long after the first shortfall, so that the first of a hundred pods does not ask for one address.
+pub const COALESCE: Duration = Duration::from_millis(20);
+
+/// What the instance is, from metadata and DescribeInstanceTypes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeFacts {
+    /// The instance.
+    pub instance: InstanceId,
+    /// The ENI at device index 0.
+    pub primary: EniId,
+    /// Its first address: what SNAT uses and probes come from.
+    pub address: Ipv4Addr,
+    /// Its subnet, in which new ENIs are created.
+    pub subnet: SubnetId,
+    /// Its security groups, which new ENIs get.
+    pub groups: Vec<SecurityGroupId>,
+    /// What the type allows.
+    pub limits: Limits,
+}
+
+/// What EC2 allows an instance of this type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// ENIs, the primary included.
+    pub enis: u32,
+    /// IPv4 addresses per ENI, the ENI's own included.
+    pub addresses_per_eni: u32,
+}
+
+impl Limits {
+    /// Addresses for pods on one ENI.
+    pub fn secondary(self) -> u32 {
+        self.addresses_per_eni.saturating_sub(1)
+    }
+}
