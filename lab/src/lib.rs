@@ -1,1 +1,10 @@
-//! Placeholder.
+//! A VPC on one machine: EC2 over HTTP, instance metadata, and the network that turns attached ENIs into real links
+//! between network namespaces.
+
+pub mod fabric;
+pub mod host;
+mod iproute;
+pub mod machine;
+pub mod netns;
+pub mod traffic;
+pub mod wait;
