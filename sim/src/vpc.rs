@@ -1,0 +1,288 @@
+//! The whole model: one account in one region. Dispatch, time, client tokens, and the truth behind EC2's answers.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use ipnet::Ipv4Net;
+use rand::Rng;
+
+use crate::{
+    attachments::{Attached, AttachmentChange, Place},
+    enis::Eni,
+    faults::Fault,
+    instance_types,
+    instances::Instance,
+    networks::{Group, Network, Subnet},
+    requests::{Action, Request},
+    responses::Response,
+    settings::Settings,
+};
+
+/// EC2, as far as a VPC CNI sees it. See the crate.
+#[derive(Clone, Debug)]
+pub struct Vpc {
+    pub(crate) settings: Settings,
+    pub(crate) now: Duration,
+    pub(crate) networks: BTreeMap<String, Network>,
+    pub(crate) subnets: BTreeMap<String, Subnet>,
+    pub(crate) groups: BTreeMap<String, Group>,
+    pub(crate) enis: BTreeMap<String, Eni>,
+    pub(crate) instances: BTreeMap<String, Instance>,
+    due: BTreeMap<(Duration, u64), Due>,
+    tokens: BTreeMap<(Action, String), Remembered>,
+    tally: BTreeMap<Action, Tally>,
+    next_serial: u64,
+    revision: u64,
+}
+
+/// How often an action was called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Calls that EC2 answered with success.
+    pub accepted: u64,
+    /// Calls that EC2 answered with a [`Fault`].
+    pub refused: u64,
+}
+
+/// A change that comes with time.
+#[derive(Clone, Debug)]
+pub(crate) enum Due {
+    EniCreated { eni: String },
+    Attachment { eni: String, attachment: String, change: AttachmentChange },
+    Running { instance: String },
+    Terminated { instance: String },
+}
+
+/// What a client token stands for: the request and the id that it made.
+#[derive(Clone, Debug)]
+struct Remembered {
+    request: Request,
+    made: String,
+}
+
+impl Vpc {
+    /// An empty region.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            now: Duration::ZERO,
+            networks: BTreeMap::new(),
+            subnets: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            enis: BTreeMap::new(),
+            instances: BTreeMap::new(),
+            due: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            tally: BTreeMap::new(),
+            next_serial: 0,
+            revision: 0,
+        }
+    }
+
+    /// One call. `now` is the time since the beginning of this world; a `now` before the latest one counts as the latest.
+    /// `rng` gives ids and MACs and decides nothing else.
+    pub fn ec2(&mut self, now: Duration, rng: &mut impl Rng, request: Request) -> Result<Response, Fault> {
+        self.settle(now);
+        let action = request.action();
+        let response = self.answer(rng, request);
+        let tally = self.tally.entry(action).or_default();
+        match &response {
+            Ok(_) => tally.accepted += 1,
+            Err(_) => tally.refused += 1,
+        }
+        if response.is_ok() && !action.reads_only() {
+            self.revision += 1;
+        }
+        // Transitions that take no time at all.
+        self.settle(now);
+        response
+    }
+
+    /// Lets time pass: everything that is due by `now` happens, in order.
+    pub fn settle(&mut self, now: Duration) {
+        self.now = self.now.max(now);
+        while let Some(entry) = self.due.first_entry() {
+            let ((at, _), due) = (*entry.key(), entry.get().clone());
+            if at > self.now {
+                break;
+            }
+            entry.remove();
+            self.revision += 1;
+            match &due {
+                Due::EniCreated { eni } => {
+                    if let Some(eni) = self.enis.get_mut(eni) {
+                        eni.created = true;
+                    }
+                }
+                Due::Attachment { eni, attachment, change } => self.attachment_due(eni, attachment, *change),
+                Due::Running { .. } | Due::Terminated { .. } => self.instance_due(&due),
+            }
+        }
+    }
+
+    /// When the next change that comes with time is due, if one is.
+    pub fn next_transition(&self) -> Option<Duration> {
+        self.due.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Grows with every change of this world. Two equal readings: nothing has changed between them.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The settings it was made with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// For what shall change while the world runs, e.g. transition times. Applies to calls from now on.
+    pub fn settings_mut(&mut self) -> &mut Settings {
+        &mut self.settings
+    }
+
+    /// The truth about an instance's ENIs, the primary one first; empty for an instance that is over or never was.
+    pub fn attached(&self, instance: &str) -> Vec<Attached> {
+        self.attached_now(instance)
+    }
+
+    /// The IPv4 blocks of all VPCs, in the order of their making.
+    pub fn vpc_cidrs(&self) -> Vec<Ipv4Net> {
+        let mut networks: Vec<_> = self.networks.values().collect();
+        networks.sort_by_key(|network| network.serial);
+        networks.into_iter().flat_map(|network| network.blocks.iter().map(|block| block.cidr)).collect()
+    }
+
+    /// The IPv4 blocks of one VPC, the first one first.
+    pub fn cidrs_of(&self, vpc: &str) -> Vec<Ipv4Net> {
+        self.networks
+            .get(vpc)
+            .map(|network| network.blocks.iter().map(|block| block.cidr).collect())
+            .unwrap_or_default()
+    }
+
+    /// Who holds which address of a subnet, and how many are free: the truth behind `AvailableIpAddressCount`.
+    pub fn held(&self, subnet: &str) -> BTreeMap<std::net::Ipv4Addr, String> {
+        self.subnets
+            .get(subnet)
+            .map(|subnet| subnet.book.held().map(|(address, eni)| (address, eni.to_owned())).collect())
+            .unwrap_or_default()
+    }
+
+    /// Calls so far, by action.
+    pub fn calls(&self) -> &BTreeMap<Action, Tally> {
+        &self.tally
+    }
+
+    fn answer(&mut self, rng: &mut dyn Rng, request: Request) -> Result<Response, Fault> {
+        Ok(match request {
+            Request::RunInstances(ref wanted) => {
+                let token = wanted.client_token.clone();
+                let id = self.once(token.as_deref(), &request, |vpc| vpc.run_instances(rng, wanted))?;
+                Response::RunInstances(self.reservation_record(&id))
+            }
+            Request::DescribeInstances(describe) => Response::DescribeInstances(self.describe_instances(&describe)?),
+            Request::TerminateInstances { instances } => Response::TerminateInstances(self.terminate(&instances)?),
+            Request::DescribeInstanceTypes(describe) => {
+                Response::DescribeInstanceTypes(instance_types::describe(&describe)?)
+            }
+            Request::CreateVpc { cidr, tags } => Response::CreateVpc(self.create_vpc(rng, cidr, &tags)?),
+            Request::AssociateVpcCidrBlock { vpc, cidr } => {
+                let block = self.associate_block(rng, &vpc, cidr)?;
+                Response::AssociateVpcCidrBlock { vpc, block }
+            }
+            Request::DescribeVpcs(describe) => Response::DescribeVpcs(self.describe_vpcs(&describe)?),
+            Request::CreateSubnet(wanted) => Response::CreateSubnet(self.create_subnet(rng, &wanted)?),
+            Request::DescribeSubnets(describe) => Response::DescribeSubnets(self.describe_subnets(&describe)?),
+            Request::CreateSecurityGroup { name, description, vpc, tags } => {
+                Response::CreateSecurityGroup(self.create_group(rng, &name, &description, &vpc, &tags)?)
+            }
+            Request::DescribeSecurityGroups(describe) => {
+                Response::DescribeSecurityGroups(self.describe_groups(&describe)?)
+            }
+            Request::CreateNetworkInterface(ref wanted) => {
+                let client_token = wanted.client_token.clone();
+                let make = |vpc: &mut Self| vpc.create_eni(rng, wanted).map(|eni| eni.id);
+                let id = self.once(client_token.as_deref(), &request, make)?;
+                // Guess: a token whose ENI is gone meanwhile answers NotFound.
+                Response::CreateNetworkInterface { eni: Box::new(self.network_interface(&id)?), client_token }
+            }
+            Request::DescribeNetworkInterfaces(describe) => {
+                Response::DescribeNetworkInterfaces(self.describe_enis(&describe)?)
+            }
+            Request::AttachNetworkInterface { eni, instance, device_index, card } => {
+                let place = Place { instance: &instance, device_index, card };
+                Response::AttachNetworkInterface { attachment: self.attach(rng, &eni, &place)?, card }
+            }
+            Request::DetachNetworkInterface { attachment, force } => {
+                self.detach(&attachment, force)?;
+                Response::DetachNetworkInterface
+            }
+            Request::DeleteNetworkInterface { eni } => {
+                self.delete_eni(&eni)?;
+                Response::DeleteNetworkInterface
+            }
+            Request::ModifyNetworkInterfaceAttribute { eni, attribute } => {
+                self.modify_eni(&eni, &attribute)?;
+                Response::ModifyNetworkInterfaceAttribute
+            }
+            Request::AssignPrivateIpAddresses { eni, wanted, allow_reassignment } => {
+                let addresses = self.assign(&eni, &wanted, allow_reassignment)?;
+                Response::AssignPrivateIpAddresses { eni, addresses }
+            }
+            Request::UnassignPrivateIpAddresses { eni, addresses } => {
+                self.unassign(&eni, &addresses)?;
+                Response::UnassignPrivateIpAddresses
+            }
+            Request::CreateTags { resources, tags } => {
+                self.create_tags(&resources, &tags)?;
+                Response::CreateTags
+            }
+            Request::DeleteTags { resources, tags } => {
+                self.delete_tags(&resources, &tags)?;
+                Response::DeleteTags
+            }
+        })
+    }
+
+    /// What a client token promises: the same request makes its thing once; another request is refused. A refusal is not
+    /// remembered (documentation: only calls that completed are).
+    fn once(
+        &mut self,
+        token: Option<&str>,
+        request: &Request,
+        make: impl FnOnce(&mut Self) -> Result<String, Fault>,
+    ) -> Result<String, Fault> {
+        let Some(token) = token else { return make(self) };
+        let key = (request.action(), token.to_owned());
+        match self.tokens.get(&key) {
+            Some(known) if known.request == *request => Ok(known.made.clone()),
+            Some(_) => Err(Fault::token_mismatch()),
+            None => {
+                let made = make(self)?;
+                self.tokens.insert(key, Remembered { request: request.clone(), made: made.clone() });
+                Ok(made)
+            }
+        }
+    }
+
+    pub(crate) fn schedule(&mut self, after: Duration, due: Due) {
+        let serial = self.serial();
+        self.due.insert((self.now + after, serial), due);
+    }
+
+    pub(crate) fn serial(&mut self) -> u64 {
+        self.next_serial += 1;
+        self.next_serial
+    }
+}
+
+/// A new id: EC2's are 17 hexadecimal digits.
+pub(crate) fn new_id(rng: &mut dyn Rng, prefix: &str) -> String {
+    format!("{prefix}-0{:016x}", rng.next_u64())
+}
+
+impl Action {
+    /// Describe calls change nothing.
+    pub fn reads_only(self) -> bool {
+        self.name().starts_with("Describe")
+    }
+}
