@@ -1,0 +1,225 @@
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use super::*;
+
+fn with(settings: &[(&str, &str)]) -> Result<(Config, Vec<Note>), Mistakes> {
+    let settings: BTreeMap<String, String> =
+        settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    parse(&|name| settings.get(name).cloned())
+}
+
+fn config(settings: &[(&str, &str)]) -> Config {
+    with(settings).expect("a good configuration").0
+}
+
+fn warm(settings: &[(&str, &str)]) -> Warm {
+    config(settings).policy.warm
+}
+
+#[test]
+fn every_known_variable_is_read_and_no_other() {
+    let read = RefCell::new(BTreeSet::new());
+    let _ = parse(&|name| {
+        read.borrow_mut().insert(name.to_owned());
+        None
+    });
+    let known: BTreeSet<_> = VARIABLES.iter().map(|variable| variable.name.to_owned()).collect();
+    assert_eq!(read.into_inner(), known);
+}
+
+#[test]
+fn an_empty_environment_gives_the_documented_defaults() {
+    let config = config(&[]);
+    assert_eq!(config.policy, Policy::default());
+    expect_test::expect![[r"
+        BERTH_RUN_DIR=/run/berth
+        BERTH_STATE_DIR=/var/lib/berth
+        BERTH_METRICS_BIND=0.0.0.0:61678
+        BERTH_ADD_DEADLINE=45s
+        BERTH_MAX_PODS=
+        BERTH_SHRINK_AFTER=1m
+        BERTH_EC2_BUDGET=
+        BERTH_FORWARD_ACCEPT=false
+        BERTH_MARK_SHIFT=0
+        BERTH_TABLE_BASE=7000
+        BERTH_PRIORITY_BASE=512
+        WARM_ENI_TARGET=1
+        WARM_IP_TARGET=0
+        MINIMUM_IP_TARGET=0
+        MAX_ENI=
+        IP_COOLDOWN_PERIOD=30
+        MANAGE_UNTAGGED_ENI=true
+        CLUSTER_NAME=
+        ADDITIONAL_ENI_TAGS={}
+        HTTP_TIMEOUT=10
+        AWS_VPC_K8S_CNI_EXTERNALSNAT=false
+        AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS=
+        AWS_EXTERNAL_SERVICE_CIDRS=
+        AWS_VPC_K8S_CNI_RANDOMIZESNAT=prng
+        AWS_VPC_ENI_MTU=9001
+        POD_MTU=9001
+        AWS_VPC_K8S_CNI_VETHPREFIX=eni
+        NETWORK_POLICY_ENFORCING_MODE=
+        MY_NODE_NAME=
+        AWS_VPC_K8S_CNI_LOGLEVEL=INFO
+    "]]
+    .assert_eq(&config.to_string());
+}
+
+#[test]
+fn the_printed_configuration_gives_the_same_configuration() {
+    for settings in [
+        &[][..],
+        &[
+            ("WARM_IP_TARGET", "5"),
+            ("MINIMUM_IP_TARGET", "10"),
+            ("MAX_ENI", "3"),
+            ("BERTH_MAX_PODS", "29"),
+            ("BERTH_EC2_BUDGET", "AttachNetworkInterface=50/2, AssignPrivateIpAddresses=100/5"),
+            ("ADDITIONAL_ENI_TAGS", r#"{"team":"network"}"#),
+            ("AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS", "10.1.0.0/16, 10.2.3.4"),
+            ("AWS_VPC_ENI_MTU", "1500"),
+            ("AWS_VPC_K8S_CNI_RANDOMIZESNAT", "none"),
+            ("BERTH_METRICS_BIND", ":9"),
+            ("BERTH_ADD_DEADLINE", "1m 30s"),
+            ("NETWORK_POLICY_ENFORCING_MODE", "Standard"),
+            ("CLUSTER_NAME", "blue"),
+            ("MY_NODE_NAME", "node-1"),
+            ("AWS_VPC_K8S_CNI_LOGLEVEL", "debug"),
+        ][..],
+        &[("DISABLE_METRICS", "T"), ("WARM_ENI_TARGET", "0")][..],
+    ] {
+        let first = config(settings);
+        let printed = first.to_string();
+        let again: BTreeMap<_, _> = printed.lines().map(|line| line.split_once('=').expect("VARIABLE=value")).collect();
+        let second = parse(&|name| again.get(name).map(|value| (*value).to_owned())).expect("what was printed").0;
+        assert_eq!(first, second);
+    }
+}
+
+#[test]
+fn warm_targets_mean_what_amazon_vpc_cni_means() {
+    assert_eq!(warm(&[]), Warm::Enis(1));
+    assert_eq!(warm(&[("WARM_ENI_TARGET", "0")]), Warm::Enis(0));
+    assert_eq!(warm(&[("WARM_ENI_TARGET", "-1")]), Warm::Enis(1), "below 0 is not set");
+    assert_eq!(warm(&[("WARM_ENI_TARGET", "3"), ("WARM_IP_TARGET", "0"), ("MINIMUM_IP_TARGET", "-2")]), Warm::Enis(3));
+    assert_eq!(warm(&[("WARM_IP_TARGET", "5")]), Warm::Addresses { warm: 5, minimum: 0 });
+    assert_eq!(warm(&[("MINIMUM_IP_TARGET", "7")]), Warm::Addresses { warm: 0, minimum: 7 });
+    assert_eq!(
+        warm(&[("WARM_ENI_TARGET", "2"), ("WARM_IP_TARGET", "5"), ("MINIMUM_IP_TARGET", "10")]),
+        Warm::Addresses { warm: 5, minimum: 10 }
+    );
+    for none in ["-1", "0"] {
+        assert_eq!(config(&[("MAX_ENI", none)]).policy.max_eni, None);
+    }
+    assert_eq!(config(&[("MAX_ENI", "4")]).policy.max_eni, Some(4));
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_each_with_variable_value_and_what_is_allowed() {
+    let mistakes = with(&[
+        ("WARM_IP_TARGET", "abc"),
+        ("BERTH_ADD_DEADLINE", "soon"),
+        ("AWS_VPC_ENI_MTU", "9002"),
+        ("AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS", "10.0.0.0/8,10.0.0.0/33,nonsense"),
+        ("AWS_VPC_K8S_CNI_VETHPREFIX", "eth"),
+        ("ENABLE_IPv6", "true"),
+        ("DISABLE_METRICS", "yes"),
+        ("ADDITIONAL_ENI_TAGS", "{"),
+        ("IP_COOLDOWN_PERIOD", "-1"),
+        ("BERTH_RUN_DIR", "run/berth"),
+        ("BERTH_EC2_BUDGET", "Assign=5"),
+        ("BERTH_METRICS_BIND", "localhost"),
+    ])
+    .expect_err("every value is wrong");
+    expect_test::expect![[r#"
+        ENABLE_IPv6="true": IPv6 is not there yet; only false is accepted
+        WARM_IP_TARGET="abc": must be a whole number
+        IP_COOLDOWN_PERIOD="-1": must be a whole number of seconds, 0 or more
+        ADDITIONAL_ENI_TAGS="{": must be a JSON object of strings such as {"team":"network"}
+        BERTH_ADD_DEADLINE="soon": must be a duration such as 45s, 2m or 500ms
+        BERTH_RUN_DIR="run/berth": must be an absolute path
+        BERTH_METRICS_BIND="localhost": must be an address and a port such as 127.0.0.1:61678, or :61678
+        DISABLE_METRICS="yes": must be true or false (also 1, t, T, TRUE, True, 0, f, F, FALSE, False)
+        BERTH_EC2_BUDGET="Assign=5": must be Action=burst/rate with commas between them, such as AssignPrivateIpAddresses=100/5
+        AWS_VPC_ENI_MTU="9002": must be a whole number from 576 to 9001
+        AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS="10.0.0.0/33": must be IPv4 networks such as 10.1.0.0/16, with commas between them
+        AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS="nonsense": must be IPv4 networks such as 10.1.0.0/16, with commas between them
+        AWS_VPC_K8S_CNI_VETHPREFIX="eth": must be 1 to 4 letters, digits, - or _, and none of eth, lo and vlan, which the kernel's own links use"#]]
+    .assert_eq(&mistakes.to_string());
+}
+
+#[test]
+fn a_missing_behaviour_is_refused_only_when_the_value_asks_for_it() {
+    for (variable, asks, fine) in [
+        ("ENABLE_PREFIX_DELEGATION", "true", "false"),
+        ("ENABLE_IPv4", "false", "true"),
+        ("ENABLE_IPv6", "true", "false"),
+        ("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", "true", "false"),
+        ("ENABLE_POD_ENI", "true", "false"),
+        ("ENABLE_MULTI_NIC", "true", "false"),
+        ("ENABLE_V6_EGRESS", "true", "false"),
+        ("ENABLE_BANDWIDTH_PLUGIN", "true", "false"),
+        ("ANNOTATE_POD_IP", "true", "false"),
+        ("DISABLE_NETWORK_RESOURCE_PROVISIONING", "true", "false"),
+        ("ENABLE_IMDS_ONLY_MODE", "true", "false"),
+        ("AWS_VPC_CNI_NODE_PORT_SUPPORT", "false", "true"),
+        ("BERTH_EARLY_REUSE", "true", "false"),
+        ("BERTH_TAINT", "true", "false"),
+        ("BERTH_WARM", "demand", "targets"),
+        ("BERTH_POD_IMDS", "deny", "allow"),
+        ("NETWORK_POLICY_ENFORCING_MODE", "strict", "standard"),
+        ("AWS_VPC_K8S_CNI_CONNMARK", "0x100", "0x80"),
+    ] {
+        let mistakes = with(&[(variable, asks)]).expect_err(variable);
+        assert_eq!(mistakes.0.len(), 1, "{mistakes}");
+        assert_eq!(mistakes.0[0].variable, variable);
+        config(&[(variable, fine)]);
+        config(&[(variable, "")]);
+    }
+}
+
+#[test]
+fn amazon_vpc_cnis_stock_chart_is_accepted() {
+    let (_, notes) = with(&[
+        ("ADDITIONAL_ENI_TAGS", "{}"),
+        ("AWS_VPC_CNI_NODE_PORT_SUPPORT", "true"),
+        ("AWS_VPC_ENI_MTU", "9001"),
+        ("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", "false"),
+        ("AWS_VPC_K8S_CNI_EXTERNALSNAT", "false"),
+        ("AWS_VPC_K8S_CNI_LOG_FILE", "/host/var/log/aws-routed-eni/ipamd.log"),
+        ("AWS_VPC_K8S_CNI_LOGLEVEL", "DEBUG"),
+        ("AWS_VPC_K8S_CNI_RANDOMIZESNAT", "prng"),
+        ("AWS_VPC_K8S_CNI_VETHPREFIX", "eni"),
+        ("AWS_VPC_K8S_PLUGIN_LOG_FILE", "/var/log/aws-routed-eni/plugin.log"),
+        ("DISABLE_INTROSPECTION", "false"),
+        ("DISABLE_METRICS", "false"),
+        ("DISABLE_NETWORK_RESOURCE_PROVISIONING", "false"),
+        ("ENABLE_IMDS_ONLY_MODE", "false"),
+        ("ENABLE_IPv4", "true"),
+        ("ENABLE_IPv6", "false"),
+        ("ENABLE_MULTI_NIC", "false"),
+        ("ENABLE_POD_ENI", "false"),
+        ("ENABLE_PREFIX_DELEGATION", "false"),
+        ("ENABLE_SUBNET_DISCOVERY", "true"),
+        ("NETWORK_POLICY_ENFORCING_MODE", "standard"),
+        ("VPC_CNI_VERSION", "v1.23.1"),
+        ("WARM_ENI_TARGET", "1"),
+        ("WARM_PREFIX_TARGET", "1"),
+    ])
+    .expect("the stock chart");
+    let named: Vec<_> = notes.iter().map(|note| note.variable).collect();
+    assert_eq!(named, ["WARM_PREFIX_TARGET", "VPC_CNI_VERSION", "AWS_VPC_K8S_CNI_LOG_FILE"]);
+}
+
+#[test]
+fn reserved_tag_keys_are_left_out_and_said() {
+    let (config, notes) =
+        with(&[("ADDITIONAL_ENI_TAGS", r#"{"team":"network","node.k8s.amazonaws.com/instance_id":"i-1"}"#)])
+            .expect("tags");
+    assert_eq!(config.policy.tags.keys().collect::<Vec<_>>(), ["team"]);
+    assert_eq!(notes.len(), 1);
+}

@@ -1,0 +1,46 @@
+//! The file under the ledger.
+//!
+//! Owns reads and writes of the file. Never waits for a disk: leases outlive the daemon, not the machine, and what a killed process
+//! has written stays in the page cache. A commit costs 24 us this way, and 158 us with a real sync.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
+    path::Path,
+};
+
+use redb::StorageBackend;
+
+/// A file that is never synced.
+#[derive(Debug)]
+pub(super) struct Unsynced(File);
+
+impl Unsynced {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        Ok(Self(file))
+    }
+}
+
+impl StorageBackend for Unsynced {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(out, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(data, offset)
+    }
+}
