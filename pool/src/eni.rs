@@ -6,7 +6,9 @@ use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AttachmentId, BootTime, Call, CallId, DeviceIndex, EniId, Generation, LeaseKey, Mac, Pod, Slot, SubnetId, Token};
+use crate::{
+    AttachmentId, BootTime, Call, CallId, DeviceIndex, EniId, Generation, LeaseKey, Mac, Pod, Slot, SubnetId, Token,
+};
 
 /// An ENI without its addresses, as the ledger has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +35,13 @@ pub struct EniRecord {
     pub since: BootTime,
     /// EC2 said that it cannot hold more addresses than this.
     pub at_most: Option<u32>,
+}
+
+impl EniRecord {
+    /// Position, while attached.
+    pub fn device_index(&self) -> Option<u32> {
+        self.attachment.as_ref().map(|attachment| attachment.device.0)
+    }
 }
 
 /// An attachment.
@@ -148,7 +157,9 @@ pub struct Eni {
 impl Eni {
     /// Leases may be made on it now.
     pub fn serves(&self) -> bool {
-        self.link_ready && self.holds_pods() && matches!(self.record.state, EniState::AttachedUnprotected | EniState::Ready)
+        self.link_ready
+            && self.holds_pods()
+            && matches!(self.record.state, EniState::AttachedUnprotected | EniState::Ready)
     }
 
     /// It is one that carries pods, now or soon.

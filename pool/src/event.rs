@@ -6,7 +6,10 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Answer, BootTime, Call, CallId, DeviceIndex, EniId, Fault, Lease, LeaseKey, Mac, NodeFacts, Pod, Record, Refusal, Slot, SubnetId, Ticket};
+use crate::{
+    Answer, BootTime, Call, CallId, DeviceIndex, EniId, Fault, Lease, LeaseKey, Mac, NodeFacts, Pod, Record, Refusal,
+    Slot, SubnetId, Ticket,
+};
 
 /// Everything that can happen to a node's pool.
 #[derive(Debug, Clone, PartialEq, Eq)]

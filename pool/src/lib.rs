@@ -6,23 +6,35 @@
 //! Pure: no clock, no I/O, no async, no randomness, no hashed collections. The same events give the same steps. It decides
 //! everything; whoever drives it decides nothing.
 
+mod answer;
 mod call;
+mod check;
 mod eni;
 mod event;
+mod explain;
+mod grow;
 mod ids;
+mod lease;
+mod observe;
+mod pause;
 mod policy;
 mod record;
 mod refusal;
+mod shrink;
+mod state;
 mod time;
 
 pub use call::{Action, Answer, Call, Fault, InterfaceKind, Kind, SeenAttachment, SeenEni};
 pub use eni::{Address, Attached, Attachment, Doubt, Eni, EniRecord, EniState, Intent, Lease, Origin, Path, Role};
 pub use event::{AddRequest, DelRequest, Effect, Event, FoundLease, Step, WantedEni};
+pub use explain::Explanation;
+pub use grow::Numbers;
 pub use ids::{
-    AttachmentId, CallId, DeviceIndex, EniId, Generation, InstanceId, LeaseKey, Mac, NotAMac, Pod, SecurityGroupId, Slot, SubnetId,
-    Ticket, Token,
+    AttachmentId, CallId, DeviceIndex, EniId, Generation, InstanceId, LeaseKey, Mac, NotAMac, Pod, SecurityGroupId,
+    Slot, SubnetId, Ticket, Token,
 };
 pub use policy::{COALESCE, Limits, NodeFacts, Policy, Warm};
 pub use record::{Entry, Key, Record};
 pub use refusal::Refusal;
+pub use state::State;
 pub use time::{BootTime, Now};

@@ -50,7 +50,7 @@ impl Default for Policy {
             max_eni: None,
             max_pods: None,
             cooling: Duration::from_secs(30),
-            shrink_after: Duration::from_secs(60),
+            shrink_after: Duration::from_mins(1),
             manage_untagged: true,
             cluster: None,
             tags: BTreeMap::new(),

@@ -17,6 +17,16 @@ pub enum Record {
     Remove(Key),
 }
 
+impl Record {
+    /// What the record is about.
+    pub fn key(&self) -> Key {
+        match self {
+            Self::Put(entry) => entry.key(),
+            Self::Remove(key) => key.clone(),
+        }
+    }
+}
+
 /// An entry of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entry {

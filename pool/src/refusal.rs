@@ -117,18 +117,31 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::WarmingUp => f.write_str("the pool is being refilled and no address has arrived yet; trying again helps"),
+            Self::WarmingUp => {
+                f.write_str("the pool is being refilled and no address has arrived yet; trying again helps")
+            }
             Self::SubnetExhausted { subnet } => {
                 write!(f, "EC2 has no free address in {subnet}; free addresses there or add a subnet")
             }
             Self::EniLimit { limit } => {
-                write!(f, "all {limit} ENIs that the instance type allows are attached and full; use a larger type or fewer pods")
+                write!(
+                    f,
+                    "all {limit} ENIs that the instance type allows are attached and full; use a larger type or fewer pods"
+                )
             }
-            Self::AddressLimit => f.write_str("EC2 says that the ENIs cannot hold more addresses; use a larger type or fewer pods"),
-            Self::AccountQuota => f.write_str("the account's quota of network interfaces is used up; ask AWS to raise it or delete unused ones"),
+            Self::AddressLimit => {
+                f.write_str("EC2 says that the ENIs cannot hold more addresses; use a larger type or fewer pods")
+            }
+            Self::AccountQuota => f.write_str(
+                "the account's quota of network interfaces is used up; ask AWS to raise it or delete unused ones",
+            ),
             Self::Throttled { action } => write!(f, "EC2 throttles {action} for this account; trying again helps"),
-            Self::Denied { action } => write!(f, "the node's role may not do ec2:{action}; add it to the role's policy"),
-            Self::CloudError { action, code } => write!(f, "EC2 refused {action} with {code}; the daemon's log has the message"),
+            Self::Denied { action } => {
+                write!(f, "the node's role may not do ec2:{action}; add it to the role's policy")
+            }
+            Self::CloudError { action, code } => {
+                write!(f, "EC2 refused {action} with {code}; the daemon's log has the message")
+            }
             Self::CoolingDown { count, .. } => {
                 write!(f, "{count} released addresses cool before they may be used again; trying again helps")
             }
@@ -136,12 +149,18 @@ impl fmt::Display for Refusal {
             Self::CloudUnreachable { action } => {
                 write!(f, "{action} got no connection; check the route, the endpoint and the instance metadata service")
             }
-            Self::Verifying => f.write_str("the addresses are being checked with EC2 after a restart; trying again helps"),
+            Self::Verifying => {
+                f.write_str("the addresses are being checked with EC2 after a restart; trying again helps")
+            }
             Self::Stopping => f.write_str("the daemon is stopping; trying again helps"),
             Self::SandboxGone => f.write_str("this sandbox was deleted after the request started"),
-            Self::UnknownSandbox => f.write_str("no lease for this sandbox interface; delete the sandbox and let the runtime make another"),
+            Self::UnknownSandbox => {
+                f.write_str("no lease for this sandbox interface; delete the sandbox and let the runtime make another")
+            }
             Self::ConfigInvalid { what } => f.write_str(what),
-            Self::LedgerUnavailable { what } => write!(f, "the ledger cannot be written ({what}); check the disk of the run directory"),
+            Self::LedgerUnavailable { what } => {
+                write!(f, "the ledger cannot be written ({what}); check the disk of the run directory")
+            }
         }
     }
 }

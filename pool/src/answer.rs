@@ -1,0 +1,278 @@
+//! What EC2 said to a call, and what follows.
+//!
+//! Owns the reaction to each answer and each kind of failure. Never asks for the next thing: planning does, from what is left here.
+
+use crate::{
+    Action, Address, Answer, Attached, BootTime, Call, CallId, DeviceIndex, Doubt, EniId, EniState, Fault, Intent, Key,
+    Kind, Now, Refusal, State,
+    pause::{Backoff, SOMEBODY, Scope, THROTTLED, TRANSITION, UNREACHABLE},
+};
+
+impl State {
+    pub(crate) fn answered(&mut self, now: Now, id: CallId, outcome: Result<Answer, Fault>) {
+        if let Some(read) = self.reads.remove(&id) {
+            match outcome {
+                Ok(answer) => {
+                    self.pauses.end(&Scope::Action(read.action()));
+                    self.read(now.at, &read, answer);
+                }
+                Err(fault) => self.pause_action(now, read.action(), &fault),
+            }
+            return;
+        }
+        let Some(intent) = self.intents.remove(&id) else { return };
+        self.touch(Key::Intent(id));
+        match outcome {
+            Ok(answer) => {
+                self.pauses.end(&Scope::Action(intent.call.action()));
+                self.done(now, intent.call, answer);
+            }
+            Err(fault) if fault.kind == Kind::Uncertain => self.doubt(now, intent),
+            Err(fault) => self.failed(now, intent.call, &fault),
+        }
+    }
+
+    /// The call happened.
+    fn done(&mut self, now: Now, call: Call, answer: Answer) {
+        match (call, answer) {
+            (Call::CreateEni { subnet, addresses, .. }, Answer::Created(seen)) => {
+                self.asked_well(&subnet, addresses);
+                self.adopt(now.at, seen);
+            }
+            (Call::Attach { eni, device, .. }, Answer::Attached(attachment)) => {
+                self.attached(&eni, Attached { id: attachment, device, card: 0 });
+            }
+            (Call::Assign { eni, count }, Answer::Assigned(addresses)) => {
+                if let Some(subnet) = self.enis.get(&eni).map(|eni| eni.record.subnet.clone()) {
+                    self.asked_well(&subnet, count);
+                }
+                for address in addresses {
+                    self.confirm(now.at, &eni, address);
+                }
+                self.pauses.end(&Scope::Eni(eni));
+            }
+            (Call::Protect { eni, .. }, _) => self.set_state(&eni, EniState::AttachedUnprotected, EniState::Ready),
+            (Call::Unassign { eni, addresses }, _) => {
+                for address in addresses {
+                    self.depart(now.at, &eni, address);
+                }
+            }
+            (Call::Detach { eni, .. }, _) => self.detached(now, &eni),
+            (Call::Delete { eni }, _) => self.forget(&eni),
+            // An answer that does not fit its call says nothing: read what is there.
+            (call, _) => self.suspect(call.eni().cloned()),
+        }
+    }
+
+    /// The call surely did not happen.
+    fn failed(&mut self, now: Now, call: Call, fault: &Fault) {
+        let action = call.action();
+        match fault.kind {
+            Kind::Throttled
+            | Kind::Unreachable
+            | Kind::Denied
+            | Kind::Credentials
+            | Kind::Invalid
+            | Kind::AccountEniQuota => {
+                self.pause_action(now, action, fault);
+            }
+            Kind::NoFreeAddresses | Kind::NoFreePrefix => self.ask_less(now, &call),
+            Kind::TokenMismatch | Kind::Uncertain => {}
+            Kind::InstanceEniLimit => {
+                let attached = self.enis.values().filter(|eni| eni.attached()).count();
+                self.learnt_enis = u32::try_from(attached).ok();
+            }
+            Kind::AddressLimit | Kind::Conflict | Kind::Gone => {
+                if let Some(eni) = call.eni() {
+                    let reason = Refusal::CloudError { action: action.name().to_owned(), code: fault.code.clone() };
+                    self.pauses.begin(now, Scope::Eni(eni.clone()), TRANSITION, reason);
+                }
+            }
+        }
+        self.undo(now, call, fault.kind);
+    }
+
+    /// Brings the state back to before the call.
+    fn undo(&mut self, now: Now, call: Call, kind: Kind) {
+        match call {
+            Call::Attach { eni, .. } => {
+                self.set_state(&eni, EniState::Attaching, EniState::Detached);
+                match kind {
+                    Kind::InstanceEniLimit => self.set_state(&eni, EniState::Detached, EniState::Leaving),
+                    Kind::Throttled | Kind::Unreachable => {}
+                    _ => {
+                        *self.attach_failures.entry(eni).or_default() += 1;
+                        // Whoever holds the device index is among the ENIs that are attached.
+                        self.discovered = false;
+                    }
+                }
+            }
+            Call::Assign { eni, .. } => match kind {
+                Kind::AddressLimit => {
+                    if let Some(known) = self.enis.get_mut(&eni) {
+                        known.record.at_most = u32::try_from(known.addresses.len()).ok();
+                    }
+                    self.touch(Key::Eni(eni.clone()));
+                    self.suspect(Some(eni));
+                }
+                Kind::Gone => self.suspect(Some(eni)),
+                _ => {}
+            },
+            Call::Unassign { eni, addresses } => match kind {
+                Kind::Throttled | Kind::Unreachable | Kind::Denied | Kind::Credentials => {
+                    for address in addresses {
+                        self.hold(&eni, address, Address::Free { since: now.at });
+                    }
+                }
+                _ => self.suspect(Some(eni)),
+            },
+            Call::Detach { eni, .. } if kind == Kind::Gone => self.detached(now, &eni),
+            Call::Detach { eni, .. } => self.set_state(&eni, EniState::Detaching, EniState::Draining),
+            Call::Delete { eni } if kind == Kind::Gone => self.forget(&eni),
+            Call::Protect { eni, .. } if kind == Kind::Gone => self.suspect(Some(eni)),
+            Call::CreateEni { .. }
+            | Call::Delete { .. }
+            | Call::Protect { .. }
+            | Call::Describe { .. }
+            | Call::Discover { .. } => {}
+        }
+    }
+
+    /// The answer was lost: the call may have happened.
+    fn doubt(&mut self, now: Now, mut intent: Intent) {
+        match &intent.call {
+            Call::CreateEni { .. } | Call::Attach { .. } | Call::Assign { .. } | Call::Unassign { .. } => {
+                // A create is simply repeated: its token makes it the same one. The others are looked up.
+                let wait = if intent.token().is_some() { TRANSITION.first } else { std::time::Duration::ZERO };
+                intent.doubt = Some(Doubt { reads: 0, first: None, next: now.at.after(wait) });
+                self.touch(Key::Intent(intent.id));
+                self.intents.insert(intent.id, intent);
+            }
+            // Repeating these is harmless.
+            Call::Protect { eni, .. } | Call::Detach { eni, .. } | Call::Delete { eni } => {
+                let reason = Refusal::CloudUnreachable { action: intent.call.action().name().to_owned() };
+                self.pauses.begin(now, Scope::Eni(eni.clone()), TRANSITION, reason);
+                self.undo(now, intent.call, Kind::Uncertain);
+            }
+            Call::Describe { .. } | Call::Discover { .. } => {}
+        }
+    }
+
+    /// Calls that were open when the daemon ended are calls whose answer was lost.
+    pub(crate) fn doubt_open_calls(&mut self, now: BootTime) {
+        let moment = Now { at: now, wall: 0, luck: 0 };
+        for (_, intent) in std::mem::take(&mut self.intents) {
+            if let (Some(eni), false) = (intent.call.eni(), intent.call.is_read())
+                && let Some(known) = self.enis.get_mut(eni)
+            {
+                for held in known.addresses.values_mut() {
+                    if matches!(held, Address::Free { .. }) {
+                        *held = Address::Unverified { absent: None };
+                    }
+                }
+            }
+            self.touch(Key::Intent(intent.id));
+            self.doubt(moment, intent);
+        }
+        // Nothing has failed: a restart is no reason to wait.
+        self.pauses = crate::pause::Pauses::default();
+    }
+
+    fn attached(&mut self, id: &EniId, attachment: Attached) {
+        let slot = if attachment.device == DeviceIndex(0) { Some(crate::Slot::PRIMARY) } else { self.free_slot() };
+        if let Some(eni) = self.enis.get_mut(id) {
+            eni.record.attachment = Some(attachment);
+            eni.record.slot = eni.record.slot.or(slot);
+            if matches!(eni.record.state, EniState::Attaching | EniState::Detached) {
+                eni.record.state = EniState::AttachedUnprotected;
+            }
+            self.touch(Key::Eni(id.clone()));
+        }
+        self.attach_failures.remove(id);
+        self.pauses.end(&Scope::Eni(id.clone()));
+    }
+
+    /// Detaching takes EC2 a while: deleting before it is through would be refused.
+    fn detached(&mut self, now: Now, id: &EniId) {
+        if let Some(eni) = self.enis.get_mut(id) {
+            eni.record.state = EniState::Leaving;
+            eni.record.attachment = None;
+            eni.link_ready = false;
+            self.touch(Key::Eni(id.clone()));
+            let reason = Refusal::CloudError {
+                action: Action::DeleteNetworkInterface.name().to_owned(),
+                code: "detaching".to_owned(),
+            };
+            self.pauses.begin(now, Scope::Eni(id.clone()), DETACHING, reason);
+        }
+    }
+
+    /// The ENI is no more.
+    pub(crate) fn forget(&mut self, id: &EniId) {
+        if let Some(eni) = self.enis.remove(id) {
+            for address in eni.addresses.keys() {
+                self.touch(Key::Address(id.clone(), *address));
+            }
+        }
+        self.touch(Key::Eni(id.clone()));
+        self.attach_failures.remove(id);
+        self.suspects.remove(id);
+        self.pauses.end(&Scope::Eni(id.clone()));
+    }
+
+    pub(crate) fn set_state(&mut self, id: &EniId, from: EniState, to: EniState) {
+        if let Some(eni) = self.enis.get_mut(id)
+            && eni.record.state == from
+        {
+            eni.record.state = to;
+            self.touch(Key::Eni(id.clone()));
+        }
+    }
+
+    fn suspect(&mut self, eni: Option<EniId>) {
+        if let Some(eni) = eni {
+            self.suspects.entry(eni).or_default();
+        }
+    }
+
+    /// EC2 gives all or nothing: ask for half, down to one, then leave the subnet alone.
+    fn ask_less(&mut self, now: Now, call: &Call) {
+        let (subnet, asked) = match call {
+            Call::CreateEni { subnet, addresses, .. } => (Some(subnet.clone()), *addresses),
+            Call::Assign { eni, count } => (self.enis.get(eni).map(|eni| eni.record.subnet.clone()), *count),
+            _ => (None, 0),
+        };
+        let Some(subnet) = subnet else { return };
+        if asked <= 1 {
+            let reason = Refusal::SubnetExhausted { subnet: subnet.clone() };
+            self.pauses.begin(now, Scope::Subnet(subnet.clone()), SOMEBODY, reason);
+        }
+        self.ask_at_most.insert(subnet, (asked / 2).max(1));
+    }
+
+    fn asked_well(&mut self, subnet: &crate::SubnetId, asked: u32) {
+        self.pauses.end(&Scope::Subnet(subnet.clone()));
+        if let Some(most) = self.ask_at_most.get_mut(subnet) {
+            *most = (*most).max(asked).saturating_mul(2);
+            if *most >= u32::from(u8::MAX) {
+                self.ask_at_most.remove(subnet);
+            }
+        }
+    }
+
+    fn pause_action(&mut self, now: Now, action: Action, fault: &Fault) {
+        let name = action.name().to_owned();
+        let (backoff, reason): (Backoff, Refusal) = match fault.kind {
+            Kind::Throttled => (THROTTLED, Refusal::Throttled { action: name }),
+            Kind::Unreachable | Kind::Uncertain => (UNREACHABLE, Refusal::CloudUnreachable { action: name }),
+            Kind::Denied => (SOMEBODY, Refusal::Denied { action: name }),
+            Kind::AccountEniQuota => (SOMEBODY, Refusal::AccountQuota),
+            _ => (SOMEBODY, Refusal::CloudError { action: name, code: fault.code.clone() }),
+        };
+        self.pauses.begin(now, Scope::Action(action), backoff, reason);
+    }
+}
+
+/// EC2 takes seconds to detach.
+const DETACHING: Backoff =
+    Backoff { first: std::time::Duration::from_secs(2), longest: std::time::Duration::from_secs(30) };

@@ -1,0 +1,91 @@
+//! What is left alone for a while, and why.
+//!
+//! Owns growing pauses per action, subnet and ENI. Never decides what a pause means for a waiting pod.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{Action, BootTime, EniId, Now, Refusal, SubnetId};
+
+/// What is paused.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Scope {
+    /// Every call of this action.
+    Action(Action),
+    /// Growing in this subnet.
+    Subnet(SubnetId),
+    /// Calls about this ENI.
+    Eni(EniId),
+}
+
+/// From the first failure to the longest wait.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Backoff {
+    pub first: Duration,
+    pub longest: Duration,
+}
+
+/// EC2's token buckets refill within seconds.
+pub(crate) const THROTTLED: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(30) };
+/// Nothing was sent: look again soon.
+pub(crate) const UNREACHABLE: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(30) };
+/// Somebody has to free addresses or change a policy.
+pub(crate) const SOMEBODY: Backoff = Backoff { first: Duration::from_secs(5), longest: Duration::from_mins(5) };
+/// Transitions in EC2 take seconds.
+pub(crate) const TRANSITION: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(30) };
+
+#[derive(Debug)]
+struct Pause {
+    until: BootTime,
+    failures: u32,
+    reason: Refusal,
+}
+
+/// All pauses of a node.
+#[derive(Debug, Default)]
+pub(crate) struct Pauses(BTreeMap<Scope, Pause>);
+
+impl Pauses {
+    /// Leaves it alone for a while, longer with each failure in a row.
+    pub fn begin(&mut self, now: Now, scope: Scope, backoff: Backoff, reason: Refusal) {
+        let failures = self.0.get(&scope).map_or(0, |pause| pause.failures);
+        let wait = backoff.first.saturating_mul(1 << failures.min(16)).min(backoff.longest);
+        let until = now.at.after(now.jittered(wait));
+        self.0.insert(scope, Pause { until, failures: failures + 1, reason });
+    }
+
+    /// It works again.
+    pub fn end(&mut self, scope: &Scope) {
+        self.0.remove(scope);
+    }
+
+    /// Why it is paused now, if it is.
+    pub fn reason(&self, scope: &Scope, now: BootTime) -> Option<&Refusal> {
+        self.0.get(scope).filter(|pause| pause.until > now).map(|pause| &pause.reason)
+    }
+
+    /// Until when it is paused, if it is.
+    pub fn until(&self, scope: &Scope, now: BootTime) -> Option<BootTime> {
+        self.0.get(scope).map(|pause| pause.until).filter(|until| *until > now)
+    }
+
+    pub fn active(&self, scope: &Scope, now: BootTime) -> bool {
+        self.reason(scope, now).is_some()
+    }
+
+    /// Every pause that is on now, in words.
+    pub fn all(&self, now: BootTime) -> impl Iterator<Item = (String, BootTime, &Refusal)> {
+        self.0.iter().filter(move |(_, pause)| pause.until > now).map(|(scope, pause)| {
+            let what = match scope {
+                Scope::Action(action) => action.name().to_owned(),
+                Scope::Subnet(subnet) => format!("growing in {subnet}"),
+                Scope::Eni(eni) => eni.to_string(),
+            };
+            (what, pause.until, &pause.reason)
+        })
+    }
+
+    /// When each pause ends.
+    pub fn ends(&self) -> impl Iterator<Item = BootTime> {
+        self.0.values().map(|pause| pause.until)
+    }
+}
