@@ -5,6 +5,9 @@
 
 use std::future::Future;
 
+mod kind;
+
+pub use kind::kind;
 pub use pool::{Action, Answer, Call, Kind};
 
 /// Whoever can do EC2's calls.
