@@ -7,4 +7,6 @@ mod iproute;
 pub mod machine;
 pub mod netns;
 pub mod traffic;
+pub mod trouble;
 pub mod wait;
+pub mod world;

@@ -187,7 +187,7 @@ impl Vpc {
         Reservation { id, owner: self.settings.account.clone(), instances }
     }
 
-    fn instance_record(&self, id: &str, instance: &Instance) -> responses::Instance {
+    pub(crate) fn instance_record(&self, id: &str, instance: &Instance) -> responses::Instance {
         let mut interfaces: Vec<_> = instance.enis.iter().filter_map(|eni| self.network_interface(eni).ok()).collect();
         interfaces.sort_by_key(|eni| eni.attachment.as_ref().map(|own| (own.card, own.device_index)));
         responses::Instance {

@@ -13,7 +13,7 @@ use crate::{
     instances::Instance,
     networks::{Group, Network, Subnet},
     requests::{Action, Request},
-    responses::Response,
+    responses::{self, Response},
     settings::Settings,
 };
 
@@ -142,6 +142,18 @@ impl Vpc {
     /// The truth about an instance's ENIs, the primary one first; empty for an instance that is over or never was.
     pub fn attached(&self, instance: &str) -> Vec<Attached> {
         self.attached_now(instance)
+    }
+
+    /// How EC2 describes an instance, without asking it.
+    pub fn described(&self, instance: &str) -> Option<responses::Instance> {
+        self.instances.get(instance).map(|found| self.instance_record(instance, found))
+    }
+
+    /// How EC2 describes every ENI, without asking it; in the order of their making.
+    pub fn enis(&self) -> Vec<responses::NetworkInterface> {
+        let mut serials: Vec<_> = self.enis.iter().map(|(id, eni)| (eni.serial, id)).collect();
+        serials.sort_unstable();
+        serials.into_iter().filter_map(|(_, id)| self.network_interface(id).ok()).collect()
     }
 
     /// The IPv4 blocks of all VPCs, in the order of their making.
