@@ -1,0 +1,117 @@
+//! Network namespaces, held by file descriptor.
+//!
+//! Owns entering and making them. Never moves the calling thread: a short-lived thread enters, does the work, ends.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::thread::{LinkNameSpaceType, UnshareFlags};
+
+/// A network namespace. It lives at least as long as this value.
+#[derive(Debug)]
+pub struct Netns {
+    file: File,
+    path: PathBuf,
+}
+
+/// Why a network namespace could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum NetnsError {
+    /// The path cannot be opened.
+    #[error("opening network namespace {path}")]
+    Open {
+        /// The path.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// There is something at the path, but it is not a network namespace.
+    #[error("{0} is not a network namespace")]
+    NotANetns(PathBuf),
+    /// The kernel refused to enter or make one.
+    #[error("{operation} network namespace {path}")]
+    Kernel {
+        /// What was tried.
+        operation: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Netns {
+    /// Opens the namespace at a path (`/run/netns/x`, `/proc/1/ns/net`).
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, NetnsError> {
+        let path = path.as_ref().to_owned();
+        let file = File::open(&path).map_err(|source| NetnsError::Open { path: path.clone(), source })?;
+        Ok(Self { file, path })
+    }
+
+    /// A new namespace without a path: it ends when this value is dropped and nothing else holds it.
+    pub fn create() -> Result<Self, NetnsError> {
+        let path = PathBuf::from("/proc/thread-self/ns/net");
+        let kernel = |operation| {
+            let path = path.clone();
+            move |source: io::Error| NetnsError::Kernel { operation, path, source }
+        };
+        on_its_own_thread(|| {
+            #[expect(deprecated, reason = "its replacement is unsafe because of CLONE_FILES, which is not asked for")]
+            rustix::thread::unshare(UnshareFlags::NEWNET).map_err(io::Error::from).map_err(kernel("making"))?;
+            let file = File::open(&path).map_err(kernel("opening"))?;
+            Ok(Self { file, path: path.clone() })
+        })
+        .map_err(kernel("starting a thread for"))?
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs `work` on a thread of its own inside the namespace.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
+        on_its_own_thread(|| {
+            match rustix::thread::move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network)) {
+                Ok(()) => Ok(work()),
+                // EINVAL: another kind of namespace; ENOTTY and EBADF: no namespace at all.
+                Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOTTY | rustix::io::Errno::BADF) => {
+                    Err(NetnsError::NotANetns(self.path.clone()))
+                }
+                Err(source) => Err(NetnsError::Kernel {
+                    operation: "entering",
+                    path: self.path.clone(),
+                    source: source.into(),
+                }),
+            }
+        })
+        .map_err(|source| NetnsError::Kernel {
+            operation: "starting a thread for",
+            path: self.path.clone(),
+            source,
+        })?
+    }
+}
+
+impl AsFd for Netns {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// A small stack is enough to open a socket, but callers of [`Netns::run`] bring their own work.
+const STACK: usize = 1 << 20;
+
+fn on_its_own_thread<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("netns".to_owned()).stack_size(STACK).spawn_scoped(scope, work)?;
+        match thread.join() {
+            Ok(done) => Ok(done),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
