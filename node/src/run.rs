@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, sync::Arc, sync::atomic::AtomicU64, time::Duration};
 
 use cloud::Cloud;
-use pool::{BootTime, Call, CallId, Effect, Event, Fault, Lease, Now, Policy, Record, Refusal, State, Step, Ticket};
+use pool::{Call, CallId, Effect, Event, Fault, Lease, Now, Policy, Record, Refusal, State, Step, Ticket};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,

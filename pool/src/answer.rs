@@ -28,6 +28,11 @@ impl State {
                 self.done(now, intent.call, answer);
             }
             Err(fault) if fault.kind == Kind::Uncertain => self.doubt(now, intent),
+            // A repeated create that EC2 did not look at says nothing about the first one.
+            Err(fault) if intent.doubt.is_some() && UNSEEN.contains(&fault.kind) => {
+                self.pause_action(now, intent.call.action(), &fault);
+                self.doubt(now, intent);
+            }
             Err(fault) => self.failed(now, intent.call, &fault),
         }
     }
@@ -144,7 +149,7 @@ impl State {
             Call::CreateEni { .. } | Call::Attach { .. } | Call::Assign { .. } | Call::Unassign { .. } => {
                 // A create is simply repeated: its token makes it the same one. The others are looked up.
                 let wait = if intent.token().is_some() { TRANSITION.first } else { std::time::Duration::ZERO };
-                intent.doubt = Some(Doubt { reads: 0, first: None, next: now.at.after(wait) });
+                intent.doubt = Some(Doubt { reads: 0, first: None, next: Some(now.at.after(wait)) });
                 self.touch(Key::Intent(intent.id));
                 self.intents.insert(intent.id, intent);
             }
@@ -273,6 +278,8 @@ impl State {
     }
 }
 
+/// Failures that come before EC2 looks at the arguments of a call.
+const UNSEEN: [Kind; 4] = [Kind::Throttled, Kind::Unreachable, Kind::Denied, Kind::Credentials];
 /// EC2 takes seconds to detach.
 const DETACHING: Backoff =
     Backoff { first: std::time::Duration::from_secs(2), longest: std::time::Duration::from_secs(30) };

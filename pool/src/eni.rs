@@ -208,8 +208,8 @@ pub struct Doubt {
     pub reads: u32,
     /// When the first of them came back.
     pub first: Option<BootTime>,
-    /// When to read next.
-    pub next: BootTime,
+    /// When to read, or to repeat a call with a token, next; none while that is under way.
+    pub next: Option<BootTime>,
 }
 
 impl Intent {

@@ -162,6 +162,10 @@ impl State {
                 missing = missing.saturating_sub(room);
             } else if let Some(held) = subnet_held.or(assign_held) {
                 growth.held = Some(held.clone());
+                // Without this permission a new ENI is the only way; for the rest the pause will pass.
+                if !matches!(held, Refusal::Denied { .. } | Refusal::SubnetExhausted { .. }) {
+                    missing = missing.saturating_sub(room);
+                }
             } else {
                 let count = if whole { room } else { room.min(missing) }.min(self.most_in(&eni.record.subnet));
                 growth.assigns.push((eni.record.id.clone(), count));
@@ -261,26 +265,27 @@ impl State {
     /// Attaches, protects and deletes what stands still; repeats creates whose answer was lost.
     pub(crate) fn plan_lifecycle(&mut self, now: Now) {
         let Some(facts) = self.facts.clone() else { return };
-        let repeats: Vec<_> = self
-            .intents
-            .values()
-            .filter(|intent| {
-                matches!(intent.call, Call::CreateEni { .. })
-                    && intent.doubt.as_ref().is_some_and(|doubt| doubt.next <= now.at)
-            })
-            .map(|intent| intent.id)
-            .collect();
-        for id in repeats {
-            if let Some(intent) = self.intents.get_mut(&id) {
-                intent.doubt = None;
-                let call = intent.call.clone();
-                self.touch(Key::Intent(id));
-                self.effect(crate::Effect::Call(id, call));
-            }
+        if !self.pauses.active(&Scope::Action(Action::CreateNetworkInterface), now.at) {
+            self.repeat_creates(now.at);
         }
         let ids: Vec<_> = self.enis.keys().cloned().collect();
         for id in ids {
             self.plan_eni(now, &facts, &id);
+        }
+    }
+
+    /// A create whose answer was lost is asked again: its token makes it the same one.
+    fn repeat_creates(&mut self, now: BootTime) {
+        let mut repeats = Vec::new();
+        for intent in self.intents.values_mut().filter(|intent| intent.token().is_some()) {
+            if let Some(doubt) = intent.doubt.as_mut().filter(|doubt| doubt.next.is_some_and(|next| next <= now)) {
+                doubt.next = None;
+                repeats.push((intent.id, intent.call.clone()));
+            }
+        }
+        for (id, call) in repeats {
+            self.touch(Key::Intent(id));
+            self.effect(crate::Effect::Call(id, call));
         }
     }
 
@@ -363,6 +368,6 @@ mod tests {
     fn wall_clocks_are_written_as_ec2_tags_have_them() {
         assert_eq!(super::rfc3339(0), "1970-01-01T00:00:00Z");
         assert_eq!(super::rfc3339(951_868_799), "2000-02-29T23:59:59Z");
-        assert_eq!(super::rfc3339(1_795_261_500), "2026-11-21T11:05:00Z");
+        assert_eq!(super::rfc3339(1_795_259_100), "2026-11-21T11:05:00Z");
     }
 }

@@ -51,7 +51,7 @@ impl State {
     fn read_times(&self) -> impl Iterator<Item = (EniId, BootTime)> {
         let doubts = self.intents.values().filter_map(|intent| {
             let eni = intent.call.eni()?;
-            intent.doubt.as_ref().map(|doubt| (eni.clone(), doubt.next))
+            intent.doubt.as_ref().and_then(|doubt| doubt.next).map(|next| (eni.clone(), next))
         });
         let suspects = self
             .suspects
@@ -173,7 +173,7 @@ impl State {
             if doubt.reads >= 2 && now.since(first) >= APART && now.since(at) >= SETTLED {
                 closed.push((id, false));
             } else {
-                doubt.next = first.after(APART).max(at.after(SETTLED));
+                doubt.next = Some(first.after(APART).max(at.after(SETTLED)));
             }
             self.touch(Key::Intent(id));
         }

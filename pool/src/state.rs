@@ -157,7 +157,7 @@ impl State {
     pub fn next_wake(&self, now: BootTime) -> Option<BootTime> {
         let deadlines = self.waiting.iter().map(|request| request.deadline);
         let refill = self.short_since.map(|since| since.after(crate::COALESCE));
-        let doubts = self.intents.values().filter_map(|intent| intent.doubt.as_ref().map(|doubt| doubt.next));
+        let doubts = self.intents.values().filter_map(|intent| intent.doubt.as_ref().and_then(|doubt| doubt.next));
         let shrink = self.surplus.map(|(since, wait)| since.after(wait));
         let quiet = self.surplus.and(self.grown_at).map(|grown| grown.after(self.policy.shrink_after));
         let cooling = self.enis.values().flat_map(|eni| eni.addresses.values()).filter_map(|address| match address {
