@@ -3,11 +3,13 @@
 //! Never on a path that is measured, and never read to decide anything but what the lab itself prints or breaks.
 
 use std::{
-    io::Write,
+    fs::File,
+    io::{Seek, Write},
     process::{Command, Output, Stdio},
 };
 
 use anyhow::{Context, Result, bail};
+use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::netns::Netns;
 
@@ -40,8 +42,18 @@ pub(crate) fn read(netns: &Netns, program: &str, args: &[&str]) -> Result<Vec<u8
     check(output, || format!("{program} {}", args.join(" "))).map(|output| output.stdout)
 }
 
+/// Puts back what `ip route save` printed. Routes that are still there stay: `ip` takes EEXIST for success here.
+pub(crate) fn restore_routes(netns: &Netns, saved: &[u8]) -> Result<()> {
+    // ip seeks in its standard input, so a pipe will not do.
+    let mut file = File::from(memfd_create("routes", MemfdFlags::CLOEXEC).context("making a file of routes")?);
+    file.write_all(saved)?;
+    file.rewind()?;
+    let output = netns.enter(|| Command::new("ip").args(["route", "restore"]).stdin(file).output())??;
+    check(output, || "ip route restore".to_owned()).map(|_| ())
+}
+
 /// Runs a program with bytes on its standard input.
-pub(crate) fn feed_bytes(netns: &Netns, command: &mut Command, input: &[u8]) -> Result<Output> {
+fn feed_bytes(netns: &Netns, command: &mut Command, input: &[u8]) -> Result<Output> {
     netns
         .enter(|| {
             let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;

@@ -73,17 +73,17 @@ impl Vpc {
 
     /// Does a forged packet reach anything? Honest traffic over the same ports says when it is decided.
     fn arrives(&self, from: &Host, source: Ipv4Addr, to: Ipv4Addr) -> bool {
-        let tap = self.fabric.tap().expect("a tap");
+        let tap = self.fabric.witness().tap().expect("a tap");
         forge(&from.netns, SocketAddrV4::new(source, FORGED), SocketAddrV4::new(to, FORGED))
             .expect("the kernel sends it");
         let witness = if from.netns == *self.b.netns() { &self.a0 } else { &self.b0 };
-        self.answered(from, from.address, witness);
+        Self::answered(from, from.address, witness);
         tap.crossings()
             .iter()
             .any(|crossing| crossing.direction == Direction::Reached && crossing.source.port() == FORGED)
     }
 
-    fn answered(&self, from: &Host, source: Ipv4Addr, to: &Host) {
+    fn answered(from: &Host, source: Ipv4Addr, to: &Host) {
         let echo = Echo::start(to, Transport::Udp).expect("an echo server");
         let question =
             Question { source: SocketAddrV4::new(source, 0), ..Question::new(from, echo.at(), Transport::Udp) };
@@ -127,14 +127,14 @@ fn honest_traffic_passes_untranslated_by_every_eni() {
     let node_a = |last| host(&vpc.a, last);
     for source in [10, 11, 20, 21] {
         let from = node_a(source);
-        vpc.answered(&from, from.address, &vpc.b0);
-        vpc.answered(&from, from.address, &host(&vpc.b, 31));
-        vpc.answered(&from, from.address, vpc.fabric.onprem());
-        vpc.answered(vpc.fabric.onprem(), ONPREM_ADDRESS, &from);
+        Vpc::answered(&from, from.address, &vpc.b0);
+        Vpc::answered(&from, from.address, &host(&vpc.b, 31));
+        Vpc::answered(&from, from.address, vpc.fabric.onprem());
+        Vpc::answered(vpc.fabric.onprem(), ONPREM_ADDRESS, &from);
     }
     for primary in [&vpc.a0, &vpc.a1] {
-        vpc.answered(primary, primary.address, vpc.fabric.internet());
-        vpc.answered(vpc.fabric.internet(), INTERNET_ADDRESS, primary);
+        Vpc::answered(primary, primary.address, vpc.fabric.internet());
+        Vpc::answered(vpc.fabric.internet(), INTERNET_ADDRESS, primary);
     }
 }
 
@@ -169,12 +169,12 @@ fn a_frame_with_another_mac_is_dropped() {
     let gateway_mac = vpc.port_mac(0);
     for (off, arrives) in [(Checks::default(), false), (Checks { mac: false, ..Checks::default() }, true)] {
         vpc.fabric.check(off).expect("checks can be set");
-        let tap = vpc.fabric.tap().expect("a tap");
+        let tap = vpc.fabric.witness().tap().expect("a tap");
         ip(vpc.a.netns(), "link set eth0 address 02:00:00:00:66:66");
         ip(vpc.a.netns(), &format!("neigh replace 10.0.0.1 lladdr {gateway_mac} dev eth0 nud permanent"));
         forge(&a0.netns, a0.at(FORGED), b0.at(FORGED)).expect("the kernel sends it");
         ip(vpc.a.netns(), "link set eth0 address 02:00:00:00:00:a0");
-        vpc.answered(&a0, a0.address, &b0);
+        Vpc::answered(&a0, a0.address, &b0);
         let reached = tap.crossings().into_iter().any(|crossing| crossing.destination.port() == FORGED);
         assert_eq!(reached, arrives, "with {off:?}: {:?}", tap.crossings());
     }
@@ -186,7 +186,7 @@ fn an_address_is_dead_the_moment_it_is_unassigned_and_lives_where_it_went() {
     let (a0, a1, b0) = (vpc.a0.clone(), vpc.a1.clone(), vpc.b0.clone());
     let moved = Ipv4Addr::new(10, 0, 0, 11);
     let moved_host = host(&vpc.a, 11);
-    vpc.answered(&moved_host, moved, &b0);
+    Vpc::answered(&moved_host, moved, &b0);
 
     vpc.enis[0].addresses.retain(|address| *address != moved);
     assert!(vpc.follow());
@@ -204,8 +204,8 @@ fn an_address_is_dead_the_moment_it_is_unassigned_and_lives_where_it_went() {
     vpc.enis[1].addresses.push(moved);
     assert!(vpc.follow());
     ip(vpc.a.netns(), "rule add from 10.0.0.11 lookup 100");
-    let tap = vpc.fabric.tap().expect("a tap");
-    vpc.answered(&a1, moved, &b0);
+    let tap = vpc.fabric.witness().tap().expect("a tap");
+    Vpc::answered(&a1, moved, &b0);
     let by = |direction| {
         let crossing = tap
             .crossings()

@@ -11,6 +11,7 @@
 mod orders;
 mod rules;
 mod tap;
+mod witness;
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
@@ -22,6 +23,7 @@ use orders::{Port, orders};
 
 pub use rules::Checks;
 pub use tap::{Crossing, Direction, Tap};
+pub use witness::Witness;
 
 /// The internet host.
 pub const INTERNET_ADDRESS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
@@ -160,13 +162,9 @@ impl Fabric {
         self.plugged().find(|plugged| plugged.eni.addresses.contains(&address))
     }
 
-    /// Watches every packet on every port until the tap is dropped.
-    pub fn tap(&self) -> Result<Tap> {
-        let mut places: BTreeMap<String, String> =
-            self.plugged().map(|plugged| (plugged.eni.mac.clone(), plugged.eni.id.clone())).collect();
-        places.insert(INTERNET_MAC.to_owned(), INTERNET_PORT.to_owned());
-        places.insert(ONPREM_MAC.to_owned(), ONPREM_PORT.to_owned());
-        Tap::open(&self.router, places)
+    /// Where everything is now, for checking claims.
+    pub fn witness(&self) -> Witness {
+        Witness::new(&self.router, &self.internet, &self.onprem, self.plugged().cloned().collect())
     }
 
     /// Removes everything, going on after failures.

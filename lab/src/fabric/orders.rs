@@ -141,10 +141,10 @@ impl Orders {
 /// The kernel gives a new link the lowest free number.
 fn free_link_name<'a>(taken: impl Iterator<Item = &'a Plugged>) -> String {
     let taken: BTreeSet<&str> = taken.map(|plugged| plugged.link.as_str()).collect();
-    (0..)
-        .map(|number: u32| format!("eth{number}"))
+    (0..=taken.len())
+        .map(|number| format!("eth{number}"))
         .find(|name| !taken.contains(name.as_str()))
-        .expect("there are more numbers than links")
+        .expect("one more number than links taken")
 }
 
 /// A link name has at most 15 bytes; the last digits of the id tell ENIs apart.

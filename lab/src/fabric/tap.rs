@@ -41,6 +41,8 @@ pub struct Crossing {
     pub source: SocketAddrV4,
     /// As on the wire at this port; port 0 where the protocol has none.
     pub destination: SocketAddrV4,
+    /// Type and code of an ICMP message.
+    pub icmp: Option<(u8, u8)>,
     /// Hops left.
     pub ttl: u8,
 }
@@ -91,6 +93,10 @@ impl Tap {
             (6 | 17, [a, b, c, d, ..]) => (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d])),
             _ => (0, 0),
         };
+        let icmp = match (protocol, payload) {
+            (1, [kind, code, ..]) => Some((*kind, *code)),
+            _ => None,
+        };
         let address = |at: usize| Ipv4Addr::new(header[at], header[at + 1], header[at + 2], header[at + 3]);
         Some(Crossing {
             place: place.clone(),
@@ -98,11 +104,12 @@ impl Tap {
             protocol,
             source: SocketAddrV4::new(address(12), ports.0),
             destination: SocketAddrV4::new(address(16), ports.1),
+            icmp,
             ttl: header[8],
         })
     }
 }
 
-fn mac([a, b, c, d, e, f]: [u8; 6]) -> String {
-    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+fn mac(bytes: [u8; 6]) -> String {
+    bytes.map(|byte| format!("{byte:02x}")).join(":")
 }
