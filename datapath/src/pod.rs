@@ -72,14 +72,11 @@ impl Wiring {
         routes
     }
 
-    fn gateways(&self) -> Vec<IpAddr> {
-        let mut gateways = Vec::new();
-        if self.addresses.iter().any(|net| net.addr().is_ipv4()) {
-            gateways.push(IpAddr::V4(POD_GATEWAY));
-        }
-        if self.addresses.iter().any(|net| net.addr().is_ipv6()) {
-            gateways.push(IpAddr::V6(POD_GATEWAY_V6));
-        }
+    /// The on-link routers that the pod's default routes name, one per family.
+    pub fn gateways(&self) -> Vec<IpAddr> {
+        let mut gateways: Vec<_> = self.addresses.iter().map(|net| gateway_of(net.addr())).collect();
+        gateways.sort();
+        gateways.dedup();
         gateways
     }
 
@@ -171,6 +168,11 @@ pub fn complete(host: &mut Socket, pod: &mut Socket, wiring: &Wiring, link: &Pod
     pod.send(pod_side(wiring, link))
 }
 
+/// The on-link router for a pod with this address.
+pub fn gateway_of(address: IpAddr) -> IpAddr {
+    if address.is_ipv4() { IpAddr::V4(POD_GATEWAY) } else { IpAddr::V6(POD_GATEWAY_V6) }
+}
+
 /// What is wrong with an existing link; empty when nothing is.
 pub fn verify(
     host: &mut Socket,
@@ -179,13 +181,20 @@ pub fn verify(
     link: &PodLink,
 ) -> Result<Vec<Fault>, WireError> {
     let mut faults = Vec::new();
-    for (socket, index, name) in
-        [(&mut *host, link.host.index, &link.host.name), (&mut *pod, link.pod.index, &link.pod.name)]
-    {
-        match socket.link_by_index(index)? {
-            Some(state) if state.up => {}
-            Some(_) => faults.push(Fault(format!("link {name} is down"))),
-            None => faults.push(Fault(format!("link {name} is gone"))),
+    for (socket, end) in [(&mut *host, &link.host), (&mut *pod, &link.pod)] {
+        if !socket.link_by_index(end.index)?.is_some_and(|state| state.up) {
+            faults.push(Fault(format!("link {} is not up", end.name)));
+        }
+    }
+    if let Some(state) = host.link_by_index(link.host.index)? {
+        if state.group != wiring.group {
+            faults.push(Fault(format!("link {} is in group {}, not {}", state.name, state.group, wiring.group)));
+        }
+        if state.reverse_path_filter != Some(ReversePathFilter::Strict as i32) {
+            faults.push(Fault(format!("link {} does not filter sources", state.name)));
+        }
+        if state.alias.as_deref() != Some(wiring.alias().to_string().as_str()) {
+            faults.push(Fault(format!("link {} has another alias", state.name)));
         }
     }
     let addresses = pod.addresses(link.pod.index)?;
@@ -204,6 +213,12 @@ pub fn verify(
     for gateway in wiring.gateways() {
         if !neighbours.contains(&(gateway, link.host_mac)) {
             faults.push(Fault(format!("neighbour {gateway} is missing in the sandbox")));
+        }
+    }
+    let neighbours = host.permanent_neighbours(link.host.index)?;
+    for address in &wiring.addresses {
+        if !neighbours.contains(&(address.addr(), link.pod_mac)) {
+            faults.push(Fault(format!("neighbour {} is missing on the node", address.addr())));
         }
     }
     let routes = host.own_routes_to(link.host.index)?;

@@ -1,0 +1,99 @@
+//! ADD: an address from the daemon, a link in the kernel.
+
+use datapath::netns::{Netns, NetnsError};
+use datapath::pod::{self, PodLink, Presence, Wiring, WiringError};
+use datapath::wire::{Socket, WireError};
+use proto::v1::AllocateRequest;
+
+use crate::daemon::{Daemon, converse};
+use crate::del::give_back;
+use crate::failure::{Code, Failure, chain};
+use crate::request::{Config, Sandbox, invalid};
+use crate::{boot, convert, result};
+
+pub(crate) fn add(config: &Config, sandbox: &Sandbox) -> Result<String, Failure> {
+    let started = boot::boottime_ns();
+    let mut kernel = Kernel::open(sandbox)?;
+    // A name that is taken is known before the daemon is asked, so that nothing is left in the pool.
+    let present = pod::presence(&mut kernel.host, &mut kernel.pod, &sandbox.key).map_err(|e| refused(&e))?;
+    if present == Presence::Foreign {
+        return Err(ifname_taken(&sandbox.key.ifname));
+    }
+    let daemon = Daemon::below(&config.run_dir);
+    let request = AllocateRequest {
+        key: Some(convert::key(&sandbox.key)),
+        netns: kernel.netns.path().display().to_string(),
+        pod: Some(convert::pod(&sandbox.pod)),
+        annotations: config.annotations.clone(),
+        started_boottime_ns: started,
+        deadline_ms: 0,
+    };
+    let answer = converse(daemon.allocate(request))??;
+    let wired = convert::wiring(sandbox, &answer.attachments)
+        .and_then(|wiring| Ok((kernel.wire(present, &wiring)?, wiring)));
+    match wired {
+        Ok((link, wiring)) => Ok(result::added(config.version, kernel.netns.path(), &wiring, &link)),
+        Err(mut failure) => {
+            // Now, not when this ADD started: the lease was made in between.
+            if let Err(also) = give_back(config, sandbox, String::new(), boot::boottime_ns()) {
+                failure.details.push_str("; giving the address back: ");
+                failure.details.push_str(&also.message);
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// Sockets into both namespaces.
+pub(crate) struct Kernel {
+    pub(crate) netns: Netns,
+    pub(crate) host: Socket,
+    pub(crate) pod: Socket,
+}
+
+impl Kernel {
+    pub(crate) fn open(sandbox: &Sandbox) -> Result<Self, Failure> {
+        let path = sandbox.netns.as_deref().expect("ADD and CHECK are not parsed without CNI_NETNS");
+        let netns = Netns::open(path).map_err(|error| unusable_netns(&error))?;
+        let pod = match Socket::open_in(&netns) {
+            Err(WireError::Netns(error)) => return Err(unusable_netns(&error)),
+            socket => socket.map_err(|e| refused(&e))?,
+        };
+        Ok(Self { host: Socket::open().map_err(|e| refused(&e))?, netns, pod })
+    }
+
+    /// A link that is there already is left alone, unless something about it is missing.
+    fn wire(&mut self, present: Presence, wiring: &Wiring) -> Result<PodLink, Failure> {
+        let Self { netns, host, pod } = self;
+        if let Presence::Ours(link) = present {
+            let faults = pod::verify(host, pod, wiring, &link).map_err(|e| refused(&e))?;
+            if !faults.is_empty() {
+                pod::complete(host, pod, wiring, &link).map_err(|e| refused(&e))?;
+            }
+            return Ok(link);
+        }
+        pod::wire(host, pod, netns, wiring).map_err(|error| match error {
+            WiringError::IfnameTaken(name) => ifname_taken(&name),
+            WiringError::Kernel { undo: Some(ref undo), .. } => Failure {
+                details: format!("{}; undoing it: {}", chain(&error), chain(undo)),
+                ..Failure::new(Code::Io, "wiring the sandbox")
+            },
+            error => Failure::caused(Code::Io, "wiring the sandbox", &error),
+        })
+    }
+}
+
+fn ifname_taken(name: &str) -> Failure {
+    invalid("CNI_IFNAME", &format!("{name} is taken in the sandbox by a link that is not this container's"))
+}
+
+fn unusable_netns(error: &NetnsError) -> Failure {
+    match error {
+        NetnsError::Open { .. } | NetnsError::NotANetns(_) => invalid("CNI_NETNS", &chain(error)),
+        NetnsError::Kernel { .. } => Failure::caused(Code::Io, "entering the sandbox", error),
+    }
+}
+
+pub(crate) fn refused(error: &WireError) -> Failure {
+    Failure::caused(Code::Io, "the kernel refused", error)
+}
