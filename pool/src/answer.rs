@@ -88,9 +88,14 @@ impl State {
                 self.learnt_enis = u32::try_from(attached).ok();
             }
             Kind::AddressLimit | Kind::Conflict | Kind::Gone => {
+                let (backoff, reason) = match fault.kind {
+                    Kind::AddressLimit => (SOMEBODY, Refusal::AddressLimit),
+                    _ => {
+                        (TRANSITION, Refusal::CloudError { action: action.name().to_owned(), code: fault.code.clone() })
+                    }
+                };
                 if let Some(eni) = call.eni() {
-                    let reason = Refusal::CloudError { action: action.name().to_owned(), code: fault.code.clone() };
-                    self.pauses.begin(now, Scope::Eni(eni.clone()), TRANSITION, reason);
+                    self.pauses.begin(now, Scope::Eni(eni.clone()), backoff, reason);
                 }
             }
         }
@@ -113,14 +118,7 @@ impl State {
                 }
             }
             Call::Assign { eni, .. } => match kind {
-                Kind::AddressLimit => {
-                    if let Some(known) = self.enis.get_mut(&eni) {
-                        known.record.at_most = u32::try_from(known.addresses.len()).ok();
-                    }
-                    self.touch(Key::Eni(eni.clone()));
-                    self.suspect(Some(eni));
-                }
-                Kind::Gone => self.suspect(Some(eni)),
+                Kind::AddressLimit | Kind::Gone => self.suspect(Some(eni)),
                 _ => {}
             },
             Call::Unassign { eni, addresses } => match kind {
@@ -222,6 +220,7 @@ impl State {
         self.touch(Key::Eni(id.clone()));
         self.attach_failures.remove(id);
         self.suspects.remove(id);
+        self.read_again.remove(id);
         self.pauses.end(&Scope::Eni(id.clone()));
     }
 

@@ -33,8 +33,6 @@ pub struct EniRecord {
     pub slot: Option<Slot>,
     /// When it came into the pool.
     pub since: BootTime,
-    /// EC2 said that it cannot hold more addresses than this.
-    pub at_most: Option<u32>,
 }
 
 impl EniRecord {

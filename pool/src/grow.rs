@@ -157,7 +157,10 @@ impl State {
                     && !matches!(intent.call.action(), Action::ModifyNetworkInterfaceAttribute)
             });
             let subnet_held = self.pauses.reason(&Scope::Subnet(eni.record.subnet.clone()), now);
-            if open || eni.record.attachment.is_none() || self.pauses.active(&Scope::Eni(eni.record.id.clone()), now) {
+            let eni_held = self.pauses.reason(&Scope::Eni(eni.record.id.clone()), now);
+            if eni_held == Some(&Refusal::AddressLimit) {
+                growth.held = Some(Refusal::AddressLimit);
+            } else if open || eni.record.attachment.is_none() || eni_held.is_some() {
                 // It is filled when what is under way has landed.
                 missing = missing.saturating_sub(room);
             } else if let Some(held) = subnet_held.or(assign_held) {
@@ -218,7 +221,7 @@ impl State {
             .values()
             .filter(|eni| eni.grows())
             .filter_map(|eni| {
-                let most = facts.limits.secondary().min(eni.record.at_most.unwrap_or(u32::MAX));
+                let most = facts.limits.secondary();
                 let asked: u32 = self
                     .intents
                     .values()

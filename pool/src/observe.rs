@@ -8,6 +8,7 @@ use std::{net::Ipv4Addr, time::Duration};
 use crate::{
     Action, Address, Answer, Attached, Attachment, BootTime, Call, DeviceIndex, Eni, EniId, EniRecord, EniState,
     Generation, InterfaceKind, Key, Lease, Now, Origin, Path, Role, SeenAttachment, SeenEni, Slot, State, pause::Scope,
+    state::DEPARTED,
 };
 
 /// Two reads without a thing must be this far apart,
@@ -27,6 +28,9 @@ impl State {
             self.call(now.at, Call::Discover { instance });
         }
         for eni in self.due_reads(now.at) {
+            if self.read_again.get(&eni).is_some_and(|at| *at <= now.at) {
+                self.read_again.remove(&eni);
+            }
             self.call(now.at, Call::Describe { eni });
         }
     }
@@ -65,7 +69,8 @@ impl State {
                 _ => None,
             })
         });
-        doubts.chain(suspects).chain(addresses)
+        let again = self.read_again.iter().map(|(eni, at)| (eni.clone(), *at));
+        doubts.chain(suspects).chain(addresses).chain(again)
     }
 
     /// An open call gives this address back, or its ENI goes.
@@ -198,10 +203,18 @@ impl State {
         if !self.enis.get(id).is_some_and(Eni::holds_pods) {
             return;
         }
-        for address in
-            seen.secondary.iter().filter(|address| !self.departed.contains_key(address)).copied().collect::<Vec<_>>()
-        {
-            self.confirm(now, id, address);
+        for address in &seen.secondary {
+            match self.departed.get(address) {
+                // Stale, or EC2 gave it to us again and the answer was lost: a read after the stale ones have ended tells.
+                Some(departed) if !self.enis.get(id).is_some_and(|eni| eni.addresses.contains_key(address)) => {
+                    let after = departed.after(DEPARTED + APART);
+                    let at = self.read_again.entry(id.clone()).or_insert(after);
+                    *at = after.min(*at);
+                }
+                // On another ENI by a newer answer: this read is stale.
+                _ if self.elsewhere(id, *address).is_some() => {}
+                _ => self.confirm(now, id, *address),
+            }
         }
         let Some(eni) = self.enis.get(id) else { return };
         let mut gone = Vec::new();
@@ -227,8 +240,20 @@ impl State {
         }
     }
 
-    /// EC2 says that this address is on this ENI.
+    /// The other ENI that this address is on.
+    fn elsewhere(&self, id: &EniId, address: Ipv4Addr) -> Option<EniId> {
+        let other = |eni: &&Eni| eni.record.id != *id && eni.addresses.contains_key(&address);
+        self.enis.values().find(other).map(|eni| eni.record.id.clone())
+    }
+
+    /// EC2 says that this address is on this ENI. That it gave it away before, from another ENI, is news then, unless a pod has it.
     pub(crate) fn confirm(&mut self, now: BootTime, id: &EniId, address: Ipv4Addr) {
+        if let Some(other) = self.elsewhere(id, address) {
+            match self.enis.get(&other).and_then(|eni| eni.addresses.get(&address)) {
+                Some(Address::Unverified { .. } | Address::Free { .. }) => self.depart(now, &other, address),
+                _ => return,
+            }
+        }
         let leaving = self.leaving(id, address);
         let Some(eni) = self.enis.get(id) else { return };
         match eni.addresses.get(&address) {
@@ -353,7 +378,6 @@ impl State {
             }),
             slot,
             since: now,
-            at_most: None,
         };
         let holds_pods = matches!(role, Role::Primary | Role::Pods);
         self.enis

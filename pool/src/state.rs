@@ -46,6 +46,8 @@ pub struct State {
     pub(crate) ask_at_most: BTreeMap<SubnetId, u32>,
     /// EC2 refused more ENIs than this.
     pub(crate) learnt_enis: Option<u32>,
+    /// ENIs to be read at this time, once stale reads have ended.
+    pub(crate) read_again: BTreeMap<EniId, BootTime>,
     pub(crate) attach_failures: BTreeMap<EniId, u32>,
     /// Since when the pool is short and nothing was asked for yet.
     pub(crate) short_since: Option<BootTime>,
@@ -104,6 +106,7 @@ impl State {
             suspects: BTreeMap::new(),
             ask_at_most: BTreeMap::new(),
             learnt_enis: None,
+            read_again: BTreeMap::new(),
             attach_failures: BTreeMap::new(),
             short_since: None,
             surplus: None,
