@@ -1,0 +1,283 @@
+//! EC2's calls through aws-sdk-ec2.
+//!
+//! Owns the client and how each call becomes a request. Never repeats one and never decides what an answer means: [`crate::seen`]
+//! reads what came back, [`crate::fault`] says what a failure was.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use aws_config::{BehaviorVersion, Region, meta::region::RegionProviderChain};
+use aws_credential_types::provider::ProvideCredentials;
+use aws_sdk_ec2::{
+    Client,
+    config::{
+        ConfigBag, IdentityCache, Intercept, RuntimeComponents, interceptors::BeforeTransmitInterceptorContextRef,
+        retry::RetryConfig, timeout::TimeoutConfig,
+    },
+    error::{BoxError, ProvideErrorMetadata, SdkError},
+    types::{Filter, InstanceType, NetworkInterfaceAttachmentChanges, ResourceType, Tag, TagSpecification},
+};
+use cloud::{Action, Answer, Call, Cloud, Error, Kind};
+use pool::{EniId, InstanceId, Limits, SeenEni};
+use tracing::debug;
+
+use crate::{fault, seen};
+
+/// How to reach EC2.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The region, unless `AWS_REGION` names one.
+    pub region: String,
+    /// Where EC2 answers; `None`: where the SDK's variables and the region say.
+    pub endpoint: Option<String>,
+    /// Longest time to get a connection, TLS included.
+    pub connect_timeout: Duration,
+    /// Longest time for a call, credentials and connection included.
+    pub call_timeout: Duration,
+}
+
+impl Settings {
+    /// 3 s for a connection and 15 s for a call, against the region's own EC2.
+    pub fn new(region: impl Into<String>) -> Self {
+        Self {
+            region: region.into(),
+            endpoint: None,
+            connect_timeout: Duration::from_secs(3),
+            call_timeout: Duration::from_secs(15),
+        }
+    }
+}
+
+/// EC2, one request a call.
+#[derive(Debug, Clone)]
+pub struct Ec2 {
+    client: Client,
+}
+
+impl Ec2 {
+    /// A client with the credentials of the default chain. Talks to nobody yet: credentials are loaded by the first call.
+    pub async fn new(settings: &Settings) -> Self {
+        Self::from_loader(settings, aws_config::defaults(BehaviorVersion::v2026_01_12())).await
+    }
+
+    /// A client with the given credentials.
+    pub async fn with_credentials(settings: &Settings, credentials: impl ProvideCredentials + 'static) -> Self {
+        let loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).credentials_provider(credentials);
+        Self::from_loader(settings, loader).await
+    }
+
+    async fn from_loader(settings: &Settings, loader: aws_config::ConfigLoader) -> Self {
+        let region =
+            RegionProviderChain::first_try(aws_config::environment::region::EnvironmentVariableRegionProvider::new())
+                .or_else(Region::new(settings.region.clone()));
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(settings.connect_timeout)
+            .operation_timeout(settings.call_timeout)
+            .build();
+        let mut loader = loader
+            .region(region)
+            .http_client(crate::http::client())
+            .identity_cache(IdentityCache::lazy().load_timeout(CREDENTIALS_TIMEOUT.min(settings.call_timeout)).build())
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts);
+        if let Some(endpoint) = &settings.endpoint {
+            loader = loader.endpoint_url(endpoint);
+        }
+        Self { client: Client::new(&loader.load().await) }
+    }
+
+    /// DescribeInstanceTypes: what EC2 allows an instance of this type, on network card 0.
+    pub async fn instance_limits(&self, instance_type: &str) -> Result<Limits, Error> {
+        let call = self.client.describe_instance_types().instance_types(InstanceType::from(instance_type));
+        let output = ask(Action::DescribeInstanceTypes, |sent| call.customize().interceptor(sent).send()).await?;
+        let found = output.instance_types();
+        let named = found.iter().find(|found| found.instance_type().is_some_and(|name| name.as_str() == instance_type));
+        seen::limits(instance_type, named).map_err(|missing| fault::incomplete(Action::DescribeInstanceTypes, &missing))
+    }
+
+    async fn create(&self, call: Call) -> Result<Answer, Error> {
+        const ACTION: Action = Action::CreateNetworkInterface;
+        let Call::CreateEni { token, subnet, groups, addresses, description, tags } = call else {
+            unreachable!("only creations are created")
+        };
+        let tags: Vec<_> = tags.into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
+        let tags = (!tags.is_empty()).then(|| {
+            vec![TagSpecification::builder().resource_type(ResourceType::NetworkInterface).set_tags(Some(tags)).build()]
+        });
+        let addresses = (addresses > 0).then(|| number(addresses));
+        let groups = groups.iter().map(|group| group.as_str().to_owned()).collect();
+        let call = self
+            .client
+            .create_network_interface()
+            .client_token(token.as_str())
+            .subnet_id(subnet.as_str())
+            .set_groups(Some(groups))
+            .set_secondary_private_ip_address_count(addresses)
+            .description(description)
+            .set_tag_specifications(tags);
+        let output = ask(ACTION, |sent| call.customize().interceptor(sent).send()).await?;
+        seen::created(&output).map(Answer::Created).map_err(|missing| fault::incomplete(ACTION, &missing))
+    }
+
+    async fn describe(&self, eni: &EniId) -> Result<Option<SeenEni>, Error> {
+        const ACTION: Action = Action::DescribeNetworkInterfaces;
+        let call = self.client.describe_network_interfaces().network_interface_ids(eni.as_str());
+        match ask(ACTION, |sent| call.customize().interceptor(sent).send()).await {
+            Ok(output) => {
+                let found =
+                    output.network_interfaces().iter().find(|found| found.network_interface_id() == Some(eni.as_str()));
+                found.map(seen::eni).transpose().map_err(|missing| fault::incomplete(ACTION, &missing))
+            }
+            Err(error) if error.kind == Kind::Gone => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// EC2 may answer with an empty page and a token, so pages are followed to the end.
+    async fn discover(&self, instance: &InstanceId) -> Result<Vec<SeenEni>, Error> {
+        const ACTION: Action = Action::DescribeNetworkInterfaces;
+        let ours = Filter::builder().name("attachment.instance-id").values(instance.as_str()).build();
+        let mut enis = Vec::new();
+        let mut page = None;
+        for _ in 0..MOST_PAGES {
+            let call = self
+                .client
+                .describe_network_interfaces()
+                .filters(ours.clone())
+                .max_results(PAGE)
+                .set_next_token(page.take());
+            let output = ask(ACTION, |sent| call.customize().interceptor(sent).send()).await?;
+            for found in output.network_interfaces() {
+                enis.push(seen::eni(found).map_err(|missing| fault::incomplete(ACTION, &missing))?);
+            }
+            match output.next_token().filter(|token| !token.is_empty()) {
+                Some(token) => page = Some(token.to_owned()),
+                None => return Ok(enis),
+            }
+        }
+        Err(fault::endless(ACTION))
+    }
+}
+
+/// How long credentials may take: metadata, or STS for web identities.
+const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(10);
+/// The most that EC2 gives at once.
+const PAGE: i32 = 1000;
+/// An instance has at most some dozens of ENIs.
+const MOST_PAGES: usize = 20;
+
+impl Cloud for Ec2 {
+    async fn call(&self, call: Call) -> Result<Answer, Error> {
+        let action = call.action();
+        match call {
+            Call::CreateEni { .. } => self.create(call).await,
+            Call::Attach { eni, instance, device } => {
+                let call = self
+                    .client
+                    .attach_network_interface()
+                    .network_interface_id(eni.as_str())
+                    .instance_id(instance.as_str())
+                    .device_index(number(device.0))
+                    // Said although it is the default: cilium/cilium#42512.
+                    .network_card_index(0);
+                let output = ask(action, |sent| call.customize().interceptor(sent).send()).await?;
+                seen::attached(&output).map(Answer::Attached).map_err(|missing| fault::incomplete(action, &missing))
+            }
+            Call::Protect { eni, attachment } => {
+                let change = NetworkInterfaceAttachmentChanges::builder()
+                    .attachment_id(attachment.as_str())
+                    .delete_on_termination(true)
+                    .build();
+                let call = self
+                    .client
+                    .modify_network_interface_attribute()
+                    .network_interface_id(eni.as_str())
+                    .attachment(change);
+                ask(action, |sent| call.customize().interceptor(sent).send()).await.map(|_| Answer::Done)
+            }
+            Call::Assign { eni, count } => {
+                let call = self
+                    .client
+                    .assign_private_ip_addresses()
+                    .network_interface_id(eni.as_str())
+                    .secondary_private_ip_address_count(number(count));
+                let output = ask(action, |sent| call.customize().interceptor(sent).send()).await?;
+                seen::assigned(&output).map(Answer::Assigned).map_err(|missing| fault::incomplete(action, &missing))
+            }
+            Call::Unassign { eni, addresses } => {
+                let addresses = addresses.iter().map(ToString::to_string).collect();
+                let call = self
+                    .client
+                    .unassign_private_ip_addresses()
+                    .network_interface_id(eni.as_str())
+                    .set_private_ip_addresses(Some(addresses));
+                ask(action, |sent| call.customize().interceptor(sent).send()).await.map(|_| Answer::Done)
+            }
+            Call::Detach { attachment, .. } => {
+                let call = self.client.detach_network_interface().attachment_id(attachment.as_str());
+                ask(action, |sent| call.customize().interceptor(sent).send()).await.map(|_| Answer::Done)
+            }
+            Call::Delete { eni } => {
+                let call = self.client.delete_network_interface().network_interface_id(eni.as_str());
+                ask(action, |sent| call.customize().interceptor(sent).send()).await.map(|_| Answer::Done)
+            }
+            Call::Describe { eni } => self.describe(&eni).await.map(Answer::Described),
+            Call::Discover { instance } => self.discover(&instance).await.map(Answer::Discovered),
+        }
+    }
+}
+
+/// Sends one request and watches how far it got.
+async fn ask<T, E, F>(action: Action, send: impl FnOnce(Sent) -> F) -> Result<T, Error>
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    F: Future<Output = Result<T, SdkError<E>>> + Send,
+{
+    let sent = Sent::default();
+    let begun = Instant::now();
+    let outcome = send(sent.clone()).await.map_err(|error| fault::sorted(action, error, sent.get()));
+    match &outcome {
+        Ok(_) => debug!(%action, took = ?begun.elapsed(), "EC2 answered"),
+        Err(error) => {
+            debug!(%action, took = ?begun.elapsed(), kind = ?error.kind, code = error.code, message = error.message, "EC2 call failed");
+        }
+    }
+    outcome
+}
+
+/// Whether a request was complete, signed and handed to the transport. Before that nothing can have happened.
+#[derive(Debug, Clone, Default)]
+struct Sent(Arc<AtomicBool>);
+
+impl Sent {
+    fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Intercept for Sent {
+    fn name(&self) -> &'static str {
+        "Sent"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// EC2's numbers are signed; ours that are too large for it are as wrong as the largest.
+fn number(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,141 @@
+//! EC2's answers as the pool's types.
+//!
+//! Owns what must be there and what may be left out. Everything after this module can rely on what it holds.
+
+use std::{collections::BTreeMap, net::Ipv4Addr, str::FromStr};
+
+use aws_sdk_ec2::{
+    operation::{
+        assign_private_ip_addresses::AssignPrivateIpAddressesOutput,
+        attach_network_interface::AttachNetworkInterfaceOutput, create_network_interface::CreateNetworkInterfaceOutput,
+    },
+    types::{AttachmentStatus, InstanceTypeInfo, NetworkInterface, NetworkInterfaceAttachment, NetworkInterfaceType},
+};
+use pool::{AttachmentId, DeviceIndex, InterfaceKind, Limits, SeenAttachment, SeenEni};
+
+/// A field that an answer cannot do without.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Missing {
+    #[error("EC2's answer about {of} has no {field}")]
+    Absent { of: String, field: &'static str },
+    #[error("EC2's answer about {of} has {field} {value:?}, which makes no sense")]
+    Unreadable { of: String, field: &'static str, value: String },
+}
+
+pub(crate) fn created(output: &CreateNetworkInterfaceOutput) -> Result<SeenEni, Missing> {
+    let eni = output.network_interface();
+    eni.ok_or_else(|| absent("a new ENI", "networkInterface")).and_then(self::eni)
+}
+
+pub(crate) fn attached(output: &AttachNetworkInterfaceOutput) -> Result<AttachmentId, Missing> {
+    required(output.attachment_id(), "a new attachment", "attachmentId").map(AttachmentId::from)
+}
+
+pub(crate) fn assigned(output: &AssignPrivateIpAddressesOutput) -> Result<Vec<Ipv4Addr>, Missing> {
+    const OF: &str = "new addresses";
+    let addresses = output.assigned_private_ip_addresses();
+    if addresses.is_empty() {
+        return Err(absent(OF, "assignedPrivateIpAddressesSet"));
+    }
+    addresses.iter().map(|address| parsed(address.private_ip_address(), OF, "privateIpAddress")).collect()
+}
+
+pub(crate) fn eni(eni: &NetworkInterface) -> Result<SeenEni, Missing> {
+    let id = required(eni.network_interface_id(), "an ENI", "networkInterfaceId")?;
+    let mut secondary = Vec::new();
+    for address in eni.private_ip_addresses() {
+        if address.primary() != Some(true) {
+            secondary.push(parsed(address.private_ip_address(), id, "privateIpAddressesSet.privateIpAddress")?);
+        }
+    }
+    // Carriers of EFA traffic and ENIs in IPv6-only subnets have no IPv4 address. They are of no use to us, but take up room.
+    let (kind, primary) = match eni.private_ip_address() {
+        Some(address) => (kind(eni.interface_type()), parsed(Some(address), id, "privateIpAddress")?),
+        None if eni.interface_type() == Some(&NetworkInterfaceType::EfaOnly) => {
+            (InterfaceKind::EfaOnly, Ipv4Addr::UNSPECIFIED)
+        }
+        None if eni.ipv6_native() == Some(true) || eni.ipv6_address().is_some() => {
+            (InterfaceKind::Other, Ipv4Addr::UNSPECIFIED)
+        }
+        None => return Err(absent(id, "privateIpAddress")),
+    };
+    Ok(SeenEni {
+        id: id.into(),
+        mac: parsed(eni.mac_address(), id, "macAddress")?,
+        subnet: required(eni.subnet_id(), id, "subnetId")?.into(),
+        primary,
+        secondary,
+        description: eni.description().unwrap_or_default().to_owned(),
+        tags: tags(eni),
+        kind,
+        attachment: eni.attachment().map(|attachment| self::attachment(id, attachment)).transpose()?.flatten(),
+    })
+}
+
+/// `None`: it is history.
+fn attachment(eni: &str, attachment: &NetworkInterfaceAttachment) -> Result<Option<SeenAttachment>, Missing> {
+    let status = attachment.status().ok_or_else(|| absent(eni, "attachment.status"))?;
+    if *status == AttachmentStatus::Detached {
+        return Ok(None);
+    }
+    let device = attachment.device_index().ok_or_else(|| absent(eni, "attachment.deviceIndex"))?;
+    Ok(Some(SeenAttachment {
+        id: required(attachment.attachment_id(), eni, "attachment.attachmentId")?.into(),
+        instance: attachment.instance_id().map(Into::into),
+        device: DeviceIndex(natural(device, eni, "attachment.deviceIndex")?),
+        card: natural(attachment.network_card_index().unwrap_or(0), eni, "attachment.networkCardIndex")?,
+        attached: *status != AttachmentStatus::Detaching,
+        delete_on_termination: attachment.delete_on_termination().unwrap_or(false),
+    }))
+}
+
+fn kind(interface_type: Option<&NetworkInterfaceType>) -> InterfaceKind {
+    match interface_type {
+        None | Some(NetworkInterfaceType::Interface | NetworkInterfaceType::Efa) => InterfaceKind::Interface,
+        Some(NetworkInterfaceType::Trunk) => InterfaceKind::Trunk,
+        Some(NetworkInterfaceType::EfaOnly) => InterfaceKind::EfaOnly,
+        Some(_) => InterfaceKind::Other,
+    }
+}
+
+fn tags(eni: &NetworkInterface) -> BTreeMap<String, String> {
+    let tags = eni.tag_set().iter();
+    tags.filter_map(|tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()))).collect()
+}
+
+/// ENIs are attached to network card 0 only, so its limit is the one that counts where a type has several.
+pub(crate) fn limits(instance_type: &str, found: Option<&InstanceTypeInfo>) -> Result<Limits, Missing> {
+    let found = found.ok_or_else(|| absent(instance_type, "instanceTypeSet item"))?;
+    let network = found.network_info().ok_or_else(|| absent(instance_type, "networkInfo"))?;
+    let whole = network
+        .maximum_network_interfaces()
+        .ok_or_else(|| absent(instance_type, "networkInfo.maximumNetworkInterfaces"))?;
+    let first_card = network.network_cards().iter().find(|card| card.network_card_index() == Some(0));
+    let enis =
+        first_card.and_then(|card| card.maximum_network_interfaces()).map_or(whole, |on_card| on_card.min(whole));
+    let addresses = network
+        .ipv4_addresses_per_interface()
+        .ok_or_else(|| absent(instance_type, "networkInfo.ipv4AddressesPerInterface"))?;
+    Ok(Limits {
+        enis: natural(enis, instance_type, "networkInfo.maximumNetworkInterfaces")?,
+        addresses_per_eni: natural(addresses, instance_type, "networkInfo.ipv4AddressesPerInterface")?,
+    })
+}
+
+fn absent(of: &str, field: &'static str) -> Missing {
+    Missing::Absent { of: of.to_owned(), field }
+}
+
+/// EC2's XML has empty elements where it means none.
+fn required<'a>(value: Option<&'a str>, of: &str, field: &'static str) -> Result<&'a str, Missing> {
+    value.filter(|value| !value.is_empty()).ok_or_else(|| absent(of, field))
+}
+
+fn parsed<T: FromStr>(value: Option<&str>, of: &str, field: &'static str) -> Result<T, Missing> {
+    let value = required(value, of, field)?;
+    value.parse().map_err(|_| Missing::Unreadable { of: of.to_owned(), field, value: value.to_owned() })
+}
+
+fn natural(value: i32, of: &str, field: &'static str) -> Result<u32, Missing> {
+    u32::try_from(value).map_err(|_| Missing::Unreadable { of: of.to_owned(), field, value: value.to_string() })
+}
