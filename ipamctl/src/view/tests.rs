@@ -1,6 +1,6 @@
 //! Fixed replies and what people and scripts see of them.
 
-use expect_test::{Expect, expect};
+use expect_test::{Expect, expect, expect_file};
 use proto::v1;
 
 use super::{Answer, Shape, span};
@@ -195,118 +195,7 @@ fn a_wide_pool_has_every_column_and_every_address() {
 
 #[test]
 fn a_pool_as_json_keeps_its_names() {
-    shows(
-        &pool_answer(two_enis()),
-        JSON,
-        &expect![[r#"
-        {
-          "instance_id": "i-0123456789abcdef0",
-          "instance_type": "m5.large",
-          "node_address": "10.0.0.10",
-          "limits": {
-            "enis": 3,
-            "addresses_per_eni": 10
-          },
-          "policy": {
-            "mode": "targets",
-            "warm_eni_target": 1,
-            "warm_ip_target": null,
-            "minimum_ip_target": null,
-            "max_eni": null,
-            "cooling_ms": 30000,
-            "shrink_after_ms": 60000
-          },
-          "counts": {
-            "total": 3,
-            "free": 0,
-            "leased": 1,
-            "cooling": 1,
-            "unverified": 0,
-            "quarantined": 1
-          },
-          "waiting": 2,
-          "enis": [
-            {
-              "eni_id": "eni-0a",
-              "state": "Ready",
-              "role": "Primary",
-              "slot": 0,
-              "device_index": 0,
-              "network_card": 0,
-              "subnet_id": "subnet-1",
-              "mac": "02:00:00:00:00:0a",
-              "primary_address": "10.0.0.10",
-              "link": "eth0",
-              "created_by_us": false,
-              "note": "",
-              "counts": {
-                "total": 2,
-                "free": 0,
-                "leased": 1,
-                "cooling": 1,
-                "unverified": 0,
-                "quarantined": 0
-              },
-              "addresses": [
-                {
-                  "address": "10.0.0.11",
-                  "state": "Leased",
-                  "until_ms": null,
-                  "pod": "default/web-0"
-                },
-                {
-                  "address": "10.0.0.12",
-                  "state": "Cooling",
-                  "until_ms": 12345,
-                  "pod": null
-                }
-              ]
-            },
-            {
-              "eni_id": "eni-0b",
-              "state": "Quarantined",
-              "role": "Pods",
-              "slot": 1,
-              "device_index": 1,
-              "network_card": 0,
-              "subnet_id": "subnet-1",
-              "mac": "02:00:00:00:00:0b",
-              "primary_address": "10.0.0.20",
-              "link": "eth1",
-              "created_by_us": true,
-              "note": "its MAC is not the one that EC2 says",
-              "counts": {
-                "total": 1,
-                "free": 0,
-                "leased": 0,
-                "cooling": 0,
-                "unverified": 0,
-                "quarantined": 1
-              },
-              "addresses": [
-                {
-                  "address": "10.0.0.21",
-                  "state": "Quarantined",
-                  "until_ms": null,
-                  "pod": null
-                }
-              ]
-            }
-          ],
-          "next": [
-            "AssignPrivateIpAddresses 8 on eni-0a: 2 pods wait",
-            "look again in 12s: cooling"
-          ],
-          "held": {
-            "reason": "SubnetExhausted",
-            "message": "EC2 has no free address in subnet-1; free addresses there or add a subnet",
-            "subnet": "subnet-1",
-            "count": 0,
-            "retry_after_ms": 4000
-          }
-        }
-    "#]],
-    );
+    expect_file!["snapshots/pool.json"].assert_eq(&pool_answer(two_enis()).render(JSON));
 }
 
 #[test]
@@ -367,37 +256,7 @@ fn wide_leases_say_how_the_kernel_carries_them() {
 
 #[test]
 fn leases_as_json_keep_their_names() {
-    shows(
-        &one_lease(),
-        JSON,
-        &expect![[r#"
-        [
-          {
-            "pod": "default/web-0",
-            "pod_uid": "uid-web-0",
-            "container_id": "0123456789abcdef0123",
-            "ifname": "eth0",
-            "generation": 7,
-            "origin": "Allocated",
-            "age_ms": 3725000,
-            "attachments": [
-              {
-                "ifname": "eth0",
-                "addresses": [
-                  "10.0.0.11"
-                ],
-                "eni_id": "eni-0a",
-                "link": "eni0123456789a",
-                "path": "pooled",
-                "link_group": 7001,
-                "route_table": 7000,
-                "mtu": 9001
-              }
-            ]
-          }
-        ]
-    "#]],
-    );
+    expect_file!["snapshots/leases.json"].assert_eq(&one_lease().render(JSON));
 }
 
 #[test]

@@ -1,0 +1,33 @@
+# Thin: the work is in scripts/ and in the crates. Each target installs what it misses.
+
+# What `make demo` shows, and how much of it.
+BACKEND ?= embedded
+RUNTIME ?= netns
+CLUSTER ?= none
+NODES ?= 2
+PODS ?= 30
+export BACKEND RUNTIME CLUSTER NODES PODS ONLY
+
+.PHONY: help demo test bench lint build clean sim mutants soak fuzz image
+
+help:
+	@echo "make demo [NODES=2] [PODS=30]   a VPC, two nodes and thirty pods on this machine"
+	@echo "make test                       every check"
+	@echo "make bench [ONLY=name]          the figures, also in target/bench.json"
+	@echo "make lint                       format, clippy, documentation, licences"
+	@echo "make build                      the programs"
+	@echo "make clean                      what was built, and what a lab left behind"
+
+demo test bench build:
+	@scripts/$@
+
+lint:
+	@scripts/setup
+	@scripts/lint
+
+clean:
+	@scripts/clean
+
+sim mutants soak fuzz image:
+	@echo "make $@: not yet" >&2
+	@exit 2
