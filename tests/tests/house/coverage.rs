@@ -88,7 +88,7 @@ fn exists(promise: &Promise, files: &[Source]) -> bool {
     }
     let (modules, name) = promise.test.rsplit_once("::").unwrap_or(("", &promise.test));
     let modules: Vec<&str> = modules.split("::").filter(|module| !module.is_empty()).collect();
-    own.filter(|file| file.path.ends_with(".rs"))
+    own.filter(|file| file.is_rust())
         .any(|file| is_test(&file.text, name) && modules.iter().all(|module| is_in(file, module)))
 }
 

@@ -180,7 +180,7 @@ fn no_crate_is_an_empty_shell() {
 
 #[test]
 fn every_dependency_is_used() {
-    let files: Vec<Source> = workspace::texts().into_iter().filter(|file| file.path.ends_with(".rs")).collect();
+    let files: Vec<Source> = workspace::texts().into_iter().filter(Source::is_rust).collect();
     none(&unused(&workspace::members(), &files));
 }
 

@@ -36,6 +36,13 @@ pub(crate) struct Source {
     pub text: String,
 }
 
+impl Source {
+    /// It is Rust.
+    pub(crate) fn is_rust(&self) -> bool {
+        Path::new(&self.path).extension().is_some_and(|extension| extension == "rs")
+    }
+}
+
 /// The top of the checkout.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("crates are one below the top")
@@ -89,7 +96,7 @@ pub(crate) fn linked_into(program: &str) -> Vec<String> {
 /// The Rust files of the checkout, generated code left out.
 pub(crate) fn rust() -> Vec<Source> {
     let mut files = texts();
-    files.retain(|file| file.path.ends_with(".rs") && !file.path.contains("/src/gen/"));
+    files.retain(|file| file.is_rust() && !file.path.contains("/src/gen/"));
     files
 }
 
