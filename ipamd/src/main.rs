@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! `ipamd`: the per-node daemon.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ipamd::run::main()
+}

@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use datapath::names::Numbering;
 use ipnet::Ipv4Net;
 use pool::{Policy, Warm};
 
@@ -37,8 +38,6 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// BERTH_METRICS_BIND; `None` with DISABLE_METRICS.
     pub metrics: Option<SocketAddr>,
-    /// BERTH_EC2_BUDGET as it was written; empty: EC2's published rates.
-    pub ec2_budget: BTreeMap<String, Budget>,
     /// HTTP_TIMEOUT.
     pub http_timeout: Duration,
     /// What the kernel is to be.
@@ -49,15 +48,6 @@ pub struct Config {
     pub node_name: Option<String>,
     /// AWS_VPC_K8S_CNI_LOGLEVEL.
     pub log_level: LogLevel,
-}
-
-/// A bucket of one EC2 action.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Budget {
-    /// Calls that may be made at once.
-    pub burst: u32,
-    /// Calls a second after that.
-    pub rate: u32,
 }
 
 /// What the kernel is to be.
@@ -83,8 +73,21 @@ pub struct Wiring {
     pub table_base: u32,
     /// BERTH_PRIORITY_BASE.
     pub priority_base: u32,
-    /// BERTH_FORWARD_ACCEPT.
-    pub forward_accept: bool,
+    /// AWS_VPC_CNI_NODE_PORT_SUPPORT.
+    pub node_ports: bool,
+}
+
+impl Wiring {
+    /// Names, tables, marks and priorities.
+    pub fn numbering(&self) -> Numbering {
+        let shift = u8::try_from(self.mark_shift).unwrap_or(u8::MAX);
+        Numbering::default()
+            .with_mark_shift(shift)
+            .and_then(|numbering| numbering.with_table_base(self.table_base))
+            .and_then(|numbering| numbering.with_priority_base(self.priority_base))
+            .and_then(|numbering| numbering.with_veth_prefix(&self.link_prefix))
+            .expect("parsing let through what a numbering takes")
+    }
 }
 
 /// How SNAT chooses source ports.
@@ -146,7 +149,6 @@ pub fn parse(lookup: &dyn Fn(&str) -> Option<String>) -> Result<(Config, Vec<Not
         run_dir: directory(&mut from, "BERTH_RUN_DIR", "/run/berth"),
         state_dir: directory(&mut from, "BERTH_STATE_DIR", "/var/lib/berth"),
         metrics: metrics(&mut from),
-        ec2_budget: budgets(&mut from),
         http_timeout: http_timeout(&mut from),
         wiring: wiring(&mut from),
         network_policy_mode: network_policy_mode(&mut from),
@@ -217,31 +219,6 @@ fn metrics(from: &mut Reader<'_>) -> Option<SocketAddr> {
     (!off).then_some(bind)
 }
 
-/// `AssignPrivateIpAddresses=100/5,AttachNetworkInterface=50/2`
-fn budgets(from: &mut Reader<'_>) -> BTreeMap<String, Budget> {
-    let Some(list) = from.text("BERTH_EC2_BUDGET") else { return BTreeMap::new() };
-    let mut budgets = BTreeMap::new();
-    for part in list.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let budget = part.split_once('=').and_then(|(action, sizes)| {
-            let (burst, rate) = sizes.split_once('/')?;
-            let (burst, rate) = (burst.trim().parse().ok()?, rate.trim().parse().ok()?);
-            let known = action.trim().chars().all(char::is_alphanumeric) && burst > 0 && rate > 0;
-            known.then(|| (action.trim().to_owned(), Budget { burst, rate }))
-        });
-        match budget {
-            Some((action, budget)) => {
-                budgets.insert(action, budget);
-            }
-            None => from.wrong(
-                "BERTH_EC2_BUDGET",
-                part,
-                "must be Action=burst/rate with commas between them, such as AssignPrivateIpAddresses=100/5",
-            ),
-        }
-    }
-    budgets
-}
-
 fn http_timeout(from: &mut Reader<'_>) -> Duration {
     let seconds = from.within("HTTP_TIMEOUT", 10..=3600).unwrap_or(10);
     Duration::from_secs(seconds.into())
@@ -275,7 +252,7 @@ fn wiring(from: &mut Reader<'_>) -> Wiring {
         mark_shift: from.within("BERTH_MARK_SHIFT", 0..=25).unwrap_or(0),
         table_base: from.within("BERTH_TABLE_BASE", 256..=2_000_000_000).unwrap_or(7000),
         priority_base: from.within("BERTH_PRIORITY_BASE", 1..=30_000).unwrap_or(512),
-        forward_accept: from.switch("BERTH_FORWARD_ACCEPT").unwrap_or(false),
+        node_ports: from.switch("AWS_VPC_CNI_NODE_PORT_SUPPORT").unwrap_or(true),
     }
 }
 
@@ -301,7 +278,7 @@ fn refuse_what_is_missing(from: &mut Reader<'_>) {
     from.lacks("ANNOTATE_POD_IP", true, "annotating pods is not there yet");
     from.lacks("DISABLE_NETWORK_RESOURCE_PROVISIONING", true, "running without provisioning is not there yet");
     from.lacks("ENABLE_IMDS_ONLY_MODE", true, "running without EC2 is not there yet");
-    from.lacks("AWS_VPC_CNI_NODE_PORT_SUPPORT", false, "replies always leave by the ENI where the connection came in");
+    from.lacks("BERTH_FORWARD_ACCEPT", true, "touching the FORWARD chain is not there yet");
     from.lacks("BERTH_EARLY_REUSE", true, "early reuse is not there yet");
     from.lacks("BERTH_TAINT", true, "tainting the node is not there yet");
     if from.word("BERTH_WARM", &[("targets", false), ("demand", true)]) == Some(true) {
@@ -309,6 +286,9 @@ fn refuse_what_is_missing(from: &mut Reader<'_>) {
     }
     if from.word("BERTH_POD_IMDS", &[("allow", false), ("deny", true)]) == Some(true) {
         from.wrong("BERTH_POD_IMDS", "deny", "keeping pods from metadata is not there yet; only allow is accepted");
+    }
+    if let Some(budget) = from.text("BERTH_EC2_BUDGET") {
+        from.wrong("BERTH_EC2_BUDGET", budget, "budgets of EC2 calls are not there yet; leave it empty");
     }
     let mark = from.value("AWS_VPC_K8S_CNI_CONNMARK", "a number such as 128 or 0x80", |value| {
         let hex = value.strip_prefix("0x").or_else(|| value.strip_prefix("0X"));
@@ -361,7 +341,6 @@ impl fmt::Display for Config {
             run_dir,
             state_dir,
             metrics,
-            ec2_budget,
             http_timeout,
             wiring:
                 Wiring {
@@ -375,7 +354,7 @@ impl fmt::Display for Config {
                     mark_shift,
                     table_base,
                     priority_base,
-                    forward_accept,
+                    node_ports,
                 },
             network_policy_mode,
             node_name,
@@ -387,8 +366,6 @@ impl fmt::Display for Config {
             Warm::Enis(enis) => (*enis, 0, 0),
             Warm::Addresses { warm, minimum } => (1, *warm, *minimum),
         };
-        let budget: Vec<_> =
-            ec2_budget.iter().map(|(action, Budget { burst, rate })| format!("{action}={burst}/{rate}")).collect();
         writeln!(f, "BERTH_RUN_DIR={}", run_dir.display())?;
         writeln!(f, "BERTH_STATE_DIR={}", state_dir.display())?;
         match metrics {
@@ -398,8 +375,7 @@ impl fmt::Display for Config {
         writeln!(f, "BERTH_ADD_DEADLINE={}", humantime::format_duration(*add_deadline))?;
         writeln!(f, "BERTH_MAX_PODS={}", or_empty(max_pods))?;
         writeln!(f, "BERTH_SHRINK_AFTER={}", humantime::format_duration(*shrink_after))?;
-        writeln!(f, "BERTH_EC2_BUDGET={}", budget.join(","))?;
-        writeln!(f, "BERTH_FORWARD_ACCEPT={forward_accept}")?;
+        writeln!(f, "AWS_VPC_CNI_NODE_PORT_SUPPORT={node_ports}")?;
         writeln!(f, "BERTH_MARK_SHIFT={mark_shift}")?;
         writeln!(f, "BERTH_TABLE_BASE={table_base}")?;
         writeln!(f, "BERTH_PRIORITY_BASE={priority_base}")?;

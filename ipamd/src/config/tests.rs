@@ -41,8 +41,6 @@ fn an_empty_environment_gives_the_documented_defaults() {
         BERTH_ADD_DEADLINE=45s
         BERTH_MAX_PODS=
         BERTH_SHRINK_AFTER=1m
-        BERTH_EC2_BUDGET=
-        BERTH_FORWARD_ACCEPT=false
         BERTH_MARK_SHIFT=0
         BERTH_TABLE_BASE=7000
         BERTH_PRIORITY_BASE=512
@@ -55,6 +53,7 @@ fn an_empty_environment_gives_the_documented_defaults() {
         CLUSTER_NAME=
         ADDITIONAL_ENI_TAGS={}
         HTTP_TIMEOUT=10
+        AWS_VPC_CNI_NODE_PORT_SUPPORT=true
         AWS_VPC_K8S_CNI_EXTERNALSNAT=false
         AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS=
         AWS_EXTERNAL_SERVICE_CIDRS=
@@ -78,7 +77,6 @@ fn the_printed_configuration_gives_the_same_configuration() {
             ("MINIMUM_IP_TARGET", "10"),
             ("MAX_ENI", "3"),
             ("BERTH_MAX_PODS", "29"),
-            ("BERTH_EC2_BUDGET", "AttachNetworkInterface=50/2, AssignPrivateIpAddresses=100/5"),
             ("ADDITIONAL_ENI_TAGS", r#"{"team":"network"}"#),
             ("AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS", "10.1.0.0/16, 10.2.3.4"),
             ("AWS_VPC_ENI_MTU", "1500"),
@@ -131,7 +129,6 @@ fn all_mistakes_are_told_at_once_each_with_variable_value_and_what_is_allowed() 
         ("ADDITIONAL_ENI_TAGS", "{"),
         ("IP_COOLDOWN_PERIOD", "-1"),
         ("BERTH_RUN_DIR", "run/berth"),
-        ("BERTH_EC2_BUDGET", "Assign=5"),
         ("BERTH_METRICS_BIND", "localhost"),
     ])
     .expect_err("every value is wrong");
@@ -144,7 +141,6 @@ fn all_mistakes_are_told_at_once_each_with_variable_value_and_what_is_allowed() 
         BERTH_RUN_DIR="run/berth": must be an absolute path
         BERTH_METRICS_BIND="localhost": must be an address and a port such as 127.0.0.1:61678, or :61678
         DISABLE_METRICS="yes": must be true or false (also 1, t, T, TRUE, True, 0, f, F, FALSE, False)
-        BERTH_EC2_BUDGET="Assign=5": must be Action=burst/rate with commas between them, such as AssignPrivateIpAddresses=100/5
         AWS_VPC_ENI_MTU="9002": must be a whole number from 576 to 9001
         AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS="10.0.0.0/33": must be IPv4 networks such as 10.1.0.0/16, with commas between them
         AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS="nonsense": must be IPv4 networks such as 10.1.0.0/16, with commas between them
@@ -166,7 +162,8 @@ fn a_missing_behaviour_is_refused_only_when_the_value_asks_for_it() {
         ("ANNOTATE_POD_IP", "true", "false"),
         ("DISABLE_NETWORK_RESOURCE_PROVISIONING", "true", "false"),
         ("ENABLE_IMDS_ONLY_MODE", "true", "false"),
-        ("AWS_VPC_CNI_NODE_PORT_SUPPORT", "false", "true"),
+        ("BERTH_FORWARD_ACCEPT", "true", "false"),
+        ("BERTH_EC2_BUDGET", "AttachNetworkInterface=50/2", ""),
         ("BERTH_EARLY_REUSE", "true", "false"),
         ("BERTH_TAINT", "true", "false"),
         ("BERTH_WARM", "demand", "targets"),
@@ -222,4 +219,16 @@ fn reserved_tag_keys_are_left_out_and_said() {
             .expect("tags");
     assert_eq!(config.policy.tags.keys().collect::<Vec<_>>(), ["team"]);
     assert_eq!(notes.len(), 1);
+}
+
+#[test]
+fn every_numbering_that_is_let_through_can_be_made() {
+    for settings in [
+        [("BERTH_MARK_SHIFT", "0"), ("BERTH_TABLE_BASE", "256"), ("BERTH_PRIORITY_BASE", "1")],
+        [("BERTH_MARK_SHIFT", "25"), ("BERTH_TABLE_BASE", "2000000000"), ("BERTH_PRIORITY_BASE", "30000")],
+    ] {
+        let wiring = config(&settings).wiring;
+        assert_eq!(wiring.numbering().pods_table(), wiring.table_base);
+    }
+    config(&[("AWS_VPC_K8S_CNI_VETHPREFIX", "a-_9")]).wiring.numbering();
 }

@@ -1,0 +1,325 @@
+//! What the instance is, read until it is known and again every half minute.
+//!
+//! Owns the reading of metadata and of the type's limits, what is remembered of both, and how their failures are told. Never on the way
+//! of a pod: what is known stays in force while nothing answers.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use cloud::{Answer, Call, Cloud, Kind};
+use cloud_aws::{Ec2, InstanceFacts, Metadata, MetadataError, Settings};
+use ipnet::Ipv4Net;
+use node::Handle;
+use pool::{Event, Limits, Mac, NodeFacts, Refusal, SubnetId};
+use serde::{Deserialize, Serialize};
+use tracing::{debug, info, warn};
+
+use crate::{
+    host::{Network, Worker, chain},
+    metrics::Metrics,
+    signs::{Signs, replace},
+};
+
+/// How often groups and ranges are read again.
+const AGAIN: Duration = Duration::from_secs(30);
+/// How often subnets of new ENIs are looked for.
+const LOOK: Duration = Duration::from_secs(2);
+/// How long to wait after a failure, growing from the one to the other.
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+const RETRY_MOST: Duration = Duration::from_secs(15);
+/// The limits of a type rarely change; what is on disk is used at once, and read again when it is older than this.
+const LIMITS_AGE: Duration = Duration::from_hours(7 * 24);
+
+/// EC2, from the moment its region is known.
+#[derive(Debug)]
+pub struct LateEc2 {
+    ec2: OnceLock<Ec2>,
+    call_timeout: Duration,
+}
+
+impl LateEc2 {
+    /// Not known yet.
+    pub fn new(call_timeout: Duration) -> Self {
+        Self { ec2: OnceLock::new(), call_timeout }
+    }
+
+    /// Its region; the first one counts.
+    async fn know(&self, region: &str) {
+        if self.ec2.get().is_none() {
+            let ec2 = Ec2::new(&Settings { call_timeout: self.call_timeout, ..Settings::new(region) }).await;
+            drop(self.ec2.set(ec2));
+        }
+    }
+}
+
+impl Cloud for LateEc2 {
+    async fn call(&self, call: Call) -> Result<Answer, cloud::Error> {
+        match self.ec2.get() {
+            Some(ec2) => ec2.call(call).await,
+            None => Err(cloud::Error {
+                action: call.action(),
+                kind: Kind::Unreachable,
+                code: String::new(),
+                message: "the region is not known before instance metadata has answered".to_owned(),
+            }),
+        }
+    }
+}
+
+/// What is remembered across restarts of this boot, so that pods get addresses while metadata is down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Remembered {
+    boot: String,
+    region: String,
+    instance_type: String,
+    network: Network,
+}
+
+/// One entry of the limits on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct KnownLimits {
+    limits: Limits,
+    /// Seconds since 1970.
+    read_at: u64,
+}
+
+/// Where everything goes.
+#[derive(Debug)]
+pub struct Facts {
+    /// The node.
+    pub handle: Handle,
+    /// EC2, which needs its region.
+    pub ec2: Arc<LateEc2>,
+    /// The kernel's side, which needs the VPC.
+    pub kernel: Arc<Worker>,
+    /// Where the instance's type is shown.
+    pub signs: Arc<Signs>,
+    /// Counts DescribeInstanceTypes.
+    pub metrics: Arc<Metrics>,
+    /// BERTH_RUN_DIR.
+    pub run_dir: PathBuf,
+    /// BERTH_STATE_DIR.
+    pub state_dir: PathBuf,
+    /// This boot.
+    pub boot: String,
+}
+
+impl Facts {
+    /// What an earlier daemon of this boot knew, for now.
+    pub async fn recall(&self) {
+        let path = self.remembered_at();
+        let Ok(text) = std::fs::read_to_string(&path) else { return };
+        match serde_json::from_str::<Remembered>(&text) {
+            Ok(known) if known.boot == self.boot => {
+                let Remembered { boot: _, region, instance_type, network } = known;
+                self.ec2.know(&region).await;
+                self.signs.set_instance_type(&instance_type);
+                self.kernel.set_network(network);
+                debug!(region, instance_type, "recalled the instance");
+            }
+            Ok(_) => {}
+            Err(error) => warn!(%error, file = %path.display(), "could not read what was remembered of the instance"),
+        }
+    }
+
+    /// Reads until everything is known, then again and again; never ends.
+    pub async fn keep(self) {
+        let metadata = Metadata::new();
+        let instance = self.instance(&metadata).await;
+        self.ec2.know(&instance.region).await;
+        self.signs.set_instance_type(&instance.instance_type);
+        let mut network = Network {
+            vpc: instance.surroundings.vpc_cidrs.clone(),
+            subnets: BTreeMap::from([(instance.subnet.clone(), instance.subnet_cidr)]),
+        };
+        self.tell_network(&instance, &network);
+        let (limits, stale) = self.limits(&instance.instance_type).await;
+        let mut facts = NodeFacts {
+            instance: instance.instance.clone(),
+            primary: instance.primary.clone(),
+            address: instance.address,
+            subnet: instance.subnet.clone(),
+            groups: instance.surroundings.groups.clone(),
+            limits,
+        };
+        info!(
+            instance = %facts.instance,
+            instance_type = instance.instance_type,
+            address = %facts.address,
+            subnet = %facts.subnet,
+            enis = limits.enis,
+            addresses_per_eni = limits.addresses_per_eni,
+            "learnt what the instance is"
+        );
+        self.handle.send(Event::Facts(facts.clone()));
+        if stale && let Ok(limits) = self.ask_limits(&instance.instance_type).await {
+            facts.limits = limits;
+            self.handle.send(Event::Facts(facts.clone()));
+        }
+
+        let mut again = tokio::time::Instant::now() + AGAIN;
+        let mut silent = false;
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if let Some(found) = self.new_subnets(&metadata, &network).await {
+                network.subnets.extend(found);
+                self.tell_network(&instance, &network);
+            }
+            if tokio::time::Instant::now() < again {
+                continue;
+            }
+            again = tokio::time::Instant::now() + AGAIN;
+            match metadata.surroundings(instance.mac).await {
+                Ok(now) => {
+                    if std::mem::take(&mut silent) {
+                        info!("instance metadata answers again");
+                    }
+                    if now.vpc_cidrs != network.vpc {
+                        info!(was = ?network.vpc, is = ?now.vpc_cidrs, "the VPC's ranges have changed");
+                        network.vpc = now.vpc_cidrs;
+                        self.tell_network(&instance, &network);
+                    }
+                    if now.groups != facts.groups {
+                        info!(was = ?facts.groups, is = ?now.groups, "the primary ENI's security groups have changed");
+                        facts.groups = now.groups;
+                        self.handle.send(Event::Facts(facts.clone()));
+                    }
+                }
+                Err(error) if !silent => {
+                    silent = true;
+                    warn!(error = %chain(&error), "could not read instance metadata again; what is known stays in force");
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn instance(&self, metadata: &Metadata) -> InstanceFacts {
+        let mut wait = RETRY_FIRST;
+        loop {
+            match metadata.facts().await {
+                Ok(instance) => return instance,
+                Err(error) => {
+                    warn!(error = %chain(&error), again_in = ?wait, "could not read instance metadata");
+                    self.handle.send(Event::FactsMissing(metadata_refusal(&error)));
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(RETRY_MOST);
+                }
+            }
+        }
+    }
+
+    /// The type's limits, and whether they should be read again.
+    async fn limits(&self, instance_type: &str) -> (Limits, bool) {
+        if let Some(known) = self.known_limits().get(instance_type) {
+            let age = wall().saturating_sub(known.read_at);
+            return (known.limits, age > LIMITS_AGE.as_secs());
+        }
+        let mut wait = RETRY_FIRST;
+        loop {
+            match self.ask_limits(instance_type).await {
+                Ok(limits) => return (limits, false),
+                Err(error) => {
+                    warn!(%error, again_in = ?wait, instance_type, "could not read the limits of the instance's type");
+                    self.handle.send(Event::FactsMissing(cloud_refusal(error)));
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(RETRY_MOST);
+                }
+            }
+        }
+    }
+
+    async fn ask_limits(&self, instance_type: &str) -> Result<Limits, cloud::Error> {
+        let Some(ec2) = self.ec2.ec2.get() else { unreachable!("the region is known before limits are asked for") };
+        let began = std::time::Instant::now();
+        let answer = ec2.instance_limits(instance_type).await;
+        let failed = answer.as_ref().err().map(|error| error.kind);
+        self.metrics.called(cloud::Action::DescribeInstanceTypes.name(), failed, began.elapsed());
+        let limits = answer?;
+        let mut known = self.known_limits();
+        known.insert(instance_type.to_owned(), KnownLimits { limits, read_at: wall() });
+        self.write(&self.state_dir.join("limits.json"), &serde_json::json!(known));
+        Ok(limits)
+    }
+
+    fn known_limits(&self) -> BTreeMap<String, KnownLimits> {
+        let path = self.state_dir.join("limits.json");
+        let Ok(text) = std::fs::read_to_string(&path) else { return BTreeMap::new() };
+        serde_json::from_str(&text).unwrap_or_else(|error| {
+            warn!(%error, file = %path.display(), "could not read the limits on disk; asking EC2");
+            BTreeMap::new()
+        })
+    }
+
+    /// Subnets of ENIs that nobody has told yet: those of ENIs that we did not create.
+    async fn new_subnets(&self, metadata: &Metadata, network: &Network) -> Option<BTreeMap<SubnetId, Ipv4Net>> {
+        let wanted: Vec<(SubnetId, Mac)> = self
+            .handle
+            .read(|state, _| state.wanted().into_iter().map(|eni| (eni.subnet, eni.mac)).collect())
+            .await
+            .unwrap_or_default();
+        let mut found = BTreeMap::new();
+        for (subnet, mac) in wanted {
+            if network.subnets.contains_key(&subnet) || found.contains_key(&subnet) {
+                continue;
+            }
+            match metadata.subnet_cidr(mac).await {
+                Ok(cidr) => drop(found.insert(subnet, cidr)),
+                Err(error) => debug!(%subnet, error = %chain(&error), "metadata does not know the subnet yet"),
+            }
+        }
+        (!found.is_empty()).then_some(found)
+    }
+
+    fn tell_network(&self, instance: &InstanceFacts, network: &Network) {
+        self.kernel.set_network(network.clone());
+        let remembered = Remembered {
+            boot: self.boot.clone(),
+            region: instance.region.clone(),
+            instance_type: instance.instance_type.clone(),
+            network: network.clone(),
+        };
+        self.write(&self.remembered_at(), &serde_json::json!(remembered));
+    }
+
+    fn remembered_at(&self) -> PathBuf {
+        self.run_dir.join("instance.json")
+    }
+
+    /// What is not kept is read again after a restart.
+    fn write(&self, path: &Path, content: &serde_json::Value) {
+        let written = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        if let Err(error) = written.and_then(|()| replace(path, &format!("{content}\n"))) {
+            warn!(%error, file = %path.display(), "could not keep what was learnt");
+        }
+    }
+}
+
+fn wall() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+fn metadata_refusal(error: &MetadataError) -> Refusal {
+    let action = "instance metadata".to_owned();
+    match error {
+        MetadataError::Unreachable { .. } => Refusal::CloudUnreachable { action },
+        MetadataError::Missing { path } => Refusal::CloudError { action, code: format!("no {path}") },
+        MetadataError::Refused { status, .. } => Refusal::CloudError { action, code: format!("status {status}") },
+        other => Refusal::CloudError { action, code: other.to_string() },
+    }
+}
+
+fn cloud_refusal(error: cloud::Error) -> Refusal {
+    let cloud::Error { action, kind, code, message: _ } = error;
+    let action = action.name().to_owned();
+    match kind {
+        Kind::Denied => Refusal::Denied { action },
+        Kind::Throttled => Refusal::Throttled { action },
+        Kind::Unreachable | Kind::Uncertain => Refusal::CloudUnreachable { action },
+        _ => Refusal::CloudError { action, code },
+    }
+}

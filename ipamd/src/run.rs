@@ -1,0 +1,204 @@
+//! The daemon from its start to its end.
+//!
+//! Owns the order: lock, ledger, kernel, socket, then everything that may take long. Decides nothing about addresses.
+
+use std::{future::Future, path::Path, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use pool::{Event, Refusal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+use tonic_health::server::HealthReporter;
+use tracing::{error, info, warn};
+
+use crate::{
+    admin::{self, Admin},
+    clock::{self, NodeClock},
+    config::{self, Config, Note},
+    convert::Facing,
+    facts::{Facts, LateEc2},
+    grpc,
+    host::{self, Told},
+    ledger::{Opened, RedbLedger, RunLock},
+    logging,
+    metrics::{Metered, Metrics, Timed},
+    signs::Signs,
+    spool::Spool,
+};
+
+/// sysexits.h's EX_CONFIG would be 78; 64 (EX_USAGE) is what the command line and the environment share here.
+const EXIT_CONFIG: u8 = 64;
+/// How long requests in flight may take when the daemon stops; node has given up its own calls by then.
+const STOP_WITHIN: Duration = Duration::from_millis(9_000);
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let invocation = match config::invocation(std::env::args_os()) {
+        Ok(invocation) => invocation,
+        Err(said) => {
+            // What a closed stdout or stderr makes of it is nobody's business.
+            drop(said.print());
+            return if said.use_stderr() { ExitCode::from(EXIT_CONFIG) } else { ExitCode::SUCCESS };
+        }
+    };
+    let (config, notes) = match config::parse(&|variable| invocation.lookup(variable)) {
+        Ok(parsed) => parsed,
+        Err(mistakes) => {
+            eprintln!("{mistakes}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    if invocation.check_config {
+        print!("{config}");
+        return ExitCode::SUCCESS;
+    }
+    if let Err(error) = logging::start(config.log_level) {
+        eprintln!("RUST_LOG: {error}");
+        return ExitCode::from(EXIT_CONFIG);
+    }
+    let outcome = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // The EC2 client resolves names on such a thread.
+        .max_blocking_threads(2)
+        .thread_stack_size(512 << 10)
+        .build()
+        .context("starting the runtime")
+        .and_then(|runtime| runtime.block_on(run(config, notes)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!(error = format!("{error:#}"), "could not go on");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(config: Config, notes: Vec<Note>) -> anyhow::Result<()> {
+    let stop = stop_signal()?;
+    let boot = clock::boot_id().context("reading the boot id")?;
+    info!(version = crate::VERSION, "starting");
+    for Note { variable, why } in notes {
+        info!(variable, why, "a variable changes nothing");
+    }
+    let run_dir = config.run_dir.as_path();
+    let lock = RunLock::take(run_dir)?;
+    let metrics = Arc::new(Metrics::default());
+    let signs = Arc::new(Signs::new(run_dir, &boot));
+    let (ledger, opened) = RedbLedger::open(&lock, run_dir, &boot)?;
+    if let Opened::SetAside { why, at } = &opened {
+        warn!(%why, at = %at.display(), "set the ledger aside and began a new one");
+    }
+    let (mut kernel, worker, told) = host::start(&config.wiring).context("preparing the kernel")?;
+    let found = if opened == Opened::Kept { Vec::new() } else { kernel.leases().context("looking for pods' links")? };
+
+    let ec2 = Arc::new(LateEc2::new(config.http_timeout));
+    let cloud = Arc::new(Metered::new(Arc::clone(&ec2), Arc::clone(&metrics)));
+    let ledger = Timed::new(ledger, Arc::clone(&metrics));
+    let (handle, node) = node::start(cloud, ledger, kernel, NodeClock, config.policy.clone())?;
+    if !found.is_empty() {
+        info!(leases = found.len(), "found leases in the kernel");
+        // Before anything can be handed out: what is sent first is applied first.
+        handle.send(Event::Found(found));
+    }
+
+    let worker = Arc::new(worker);
+    let facts = Facts {
+        handle: handle.clone(),
+        ec2,
+        kernel: Arc::clone(&worker),
+        signs: Arc::clone(&signs),
+        metrics: Arc::clone(&metrics),
+        run_dir: run_dir.to_owned(),
+        state_dir: config.state_dir.clone(),
+        boot: boot.clone(),
+    };
+    facts.recall().await;
+    let listener = grpc::listen(&lock, run_dir)?;
+    let admin = match config.metrics {
+        Some(bind) => Some(admin::listen(bind).await.with_context(|| format!("listening on {bind} for metrics"))?),
+        None => None,
+    };
+
+    let mut tasks = JoinSet::new();
+    tasks.spawn(forward(told, handle.clone(), Arc::clone(&signs)));
+    tasks.spawn(Spool::new(run_dir, &boot).keep(handle.clone(), Arc::clone(&metrics)));
+    tasks.spawn(facts.keep());
+    if let Some(listener) = admin {
+        let pages = Admin { handle: handle.clone(), metrics: Arc::clone(&metrics), signs: Arc::clone(&signs) };
+        tasks.spawn(async move {
+            if let Err(error) = admin::serve(listener, pages).await {
+                error!(%error, "could not serve metrics");
+            }
+        });
+    }
+    let facing = Facing { numbering: config.wiring.numbering(), mtu: config.wiring.pod_mtu };
+    let mode = config.network_policy_mode.clone();
+    let context = Arc::new(grpc::Context::new(
+        handle.clone(),
+        facing,
+        mode,
+        config.add_deadline,
+        Arc::clone(&metrics),
+        Arc::clone(&signs),
+    ));
+    let mut stopping = stop.clone();
+    let health = HealthReporter::new();
+    tasks.spawn(signs.keep(handle.clone(), health.clone()));
+    let server = tokio::spawn(grpc::serve(listener, context, until(stop), health));
+    let stopper = handle.clone();
+    tokio::spawn(async move {
+        drop(stopping.wait_for(|stop| *stop).await);
+        info!("stopping");
+        stopper.stop();
+    });
+
+    node.run().await.context("running the node")?;
+    finish(server, run_dir).await;
+    info!("stopped");
+    Ok(())
+}
+
+/// Waits for the requests in flight.
+async fn finish(server: tokio::task::JoinHandle<Result<(), tonic::transport::Error>>, run_dir: &Path) {
+    match tokio::time::timeout(STOP_WITHIN, server).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => warn!(error = %host::chain(&error), "the server ended with an error"),
+        Ok(Err(error)) => warn!(%error, "the server ended badly"),
+        Err(_) => warn!("requests were still open; ended without them"),
+    }
+    drop(std::fs::remove_file(run_dir.join(grpc::SOCKET)));
+}
+
+async fn forward(mut told: mpsc::UnboundedReceiver<Told>, handle: node::Handle, signs: Arc<Signs>) {
+    while let Some(told) = told.recv().await {
+        match told {
+            Told::Event(event) => handle.send(event),
+            Told::Links(links) => signs.set_links(links),
+        }
+    }
+    // The kernel's thread has ended, which it says itself: no ENI is carried by anybody now.
+    handle.send(Event::FactsMissing(Refusal::Stopping));
+}
+
+fn stop_signal() -> anyhow::Result<watch::Receiver<bool>> {
+    let (tell, stop) = watch::channel(false);
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tell.send_replace(true);
+        // Lives on, so that nobody takes its end for a stop.
+        std::future::pending::<()>().await;
+    });
+    Ok(stop)
+}
+
+fn until(mut stop: watch::Receiver<bool>) -> impl Future<Output = ()> + Send {
+    async move { drop(stop.wait_for(|stop| *stop).await) }
+}
