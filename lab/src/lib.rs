@@ -2,8 +2,11 @@
 //! between network namespaces.
 
 pub mod claims;
+pub mod ec2;
 pub mod fabric;
 pub mod host;
+mod http;
+pub mod imds;
 mod iproute;
 pub mod machine;
 pub mod mutations;

@@ -171,6 +171,11 @@ impl Vpc {
             .unwrap_or_default()
     }
 
+    /// The block of a subnet.
+    pub fn subnet_cidr(&self, subnet: &str) -> Option<Ipv4Net> {
+        self.subnets.get(subnet).map(|subnet| subnet.cidr)
+    }
+
     /// Who holds which address of a subnet, and how many are free: the truth behind `AvailableIpAddressCount`.
     pub fn held(&self, subnet: &str) -> BTreeMap<std::net::Ipv4Addr, String> {
         self.subnets
