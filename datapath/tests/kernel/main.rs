@@ -1,0 +1,9 @@
+//! The datapath against the running kernel, each test in network namespaces of its own.
+
+mod eni;
+mod node;
+mod paths;
+mod pod;
+mod topology;
+mod watch;
+mod wire;
