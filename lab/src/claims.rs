@@ -45,6 +45,15 @@ impl Outcome {
         self.problems.is_empty()
     }
 
+    /// One line for people: what was claimed, whom the far side saw, and the ENIs on the way.
+    pub fn summary(&self, witness: &Witness) -> String {
+        let seen = self.answer.as_ref().map(|answer| format!(": seen as {}", answer.seen.source.ip()));
+        let mut steps: Vec<String> = self.crossings.iter().map(|crossing| witness.place(&crossing.place)).collect();
+        steps.dedup();
+        let by = if steps.is_empty() { String::new() } else { format!(", by {}", steps.join(" > ")) };
+        format!("{}{}{by}", self.claim, seen.unwrap_or_default())
+    }
+
     /// An error with everything that was seen, unless the claim holds.
     pub fn into_result(self) -> Result<Self> {
         if self.holds() { Ok(self) } else { Err(anyhow::anyhow!("{self}")) }

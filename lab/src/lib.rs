@@ -1,19 +1,32 @@
 //! A VPC on one machine: EC2 over HTTP, instance metadata, and the network that turns attached ENIs into real links
 //! between network namespaces.
 
+mod background;
 pub mod claims;
+pub mod cli;
+pub mod cni;
+mod demo;
 pub mod ec2;
 pub mod fabric;
+mod fault;
 pub mod host;
 mod http;
 pub mod imds;
+mod interrupt;
 mod iproute;
+mod lab;
 pub mod machine;
 pub mod mutations;
 pub mod netns;
+pub mod node;
 pub mod node_port;
+pub mod pods;
+pub mod settings;
 pub mod teeth;
 pub mod traffic;
 pub mod trouble;
 pub mod wait;
 pub mod world;
+
+pub use lab::{EC2_ADDRESS, Lab, sweep};
+pub use settings::{LabSettings, NodeSettings, Programs};

@@ -12,11 +12,13 @@ use std::{
     thread,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::{
     process::{Pid, Signal, kill_process},
     thread::{LinkNameSpaceType, move_into_link_name_space},
 };
+
+use crate::interrupt;
 
 /// Where `ip netns` keeps its names.
 const NAMES: &str = "/run/netns";
@@ -36,6 +38,7 @@ impl Netns {
     /// Makes the namespace, with its loopback up.
     pub fn create(name: impl Into<String>) -> Result<Self> {
         let netns = Self::named(name);
+        ensure!(!interrupt::ending(), "not making {}: everything is being taken down", netns.name);
         succeed(Command::new("ip").args(["netns", "add", &netns.name]))?;
         succeed(Command::new("ip").args(["-n", &netns.name, "link", "set", "lo", "up"]))?;
         Ok(netns)
@@ -90,6 +93,14 @@ impl Netns {
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         })
+    }
+
+    /// Moves the calling thread for good: for a process that is about to become another program.
+    pub(crate) fn move_this_thread(&self) -> Result<()> {
+        let path = self.path();
+        let file = File::open(&path).with_context(|| format!("opening the network namespace {}", path.display()))?;
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+            .with_context(|| format!("entering the network namespace {}", self.name))
     }
 
     /// Runs a program inside the namespace to its end. The mount namespace stays the machine's, so paths mean the same.

@@ -38,6 +38,14 @@ impl Witness {
         holder.with_context(|| format!("no attached ENI has {address}"))
     }
 
+    /// A place of a [`super::Crossing`] for people: `a:eth1` for an ENI.
+    pub fn place(&self, place: &str) -> String {
+        self.plugged.iter().find(|plugged| plugged.eni.id == place).map_or_else(
+            || place.to_owned(),
+            |plugged| format!("{}:{}", plugged.node.name().rsplit('-').next().unwrap_or_default(), plugged.link),
+        )
+    }
+
     /// The ENIs of a node, by link name.
     pub fn enis_of(&self, node: &Netns) -> Vec<&Plugged> {
         let mut enis: Vec<&Plugged> = self.plugged.iter().filter(|plugged| plugged.node == *node).collect();

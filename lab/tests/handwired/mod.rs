@@ -12,14 +12,14 @@ use lab::{
 };
 
 /// Two nodes with two ENIs and two pods each.
-pub struct Handwired {
-    pub fabric: Fabric,
-    pub layout: Layout,
+pub(crate) struct Handwired {
+    pub(crate) fabric: Fabric,
+    pub(crate) layout: Layout,
     namespaces: Vec<Netns>,
 }
 
 impl Handwired {
-    pub fn new(test: &str, onprem: Onprem) -> Self {
+    pub(crate) fn new(test: &str, onprem: Onprem) -> Self {
         let prefix = format!("berth-{test}-{}", std::process::id());
         for netns in Netns::with_prefix(&prefix) {
             netns.remove().expect("a leftover can be removed");

@@ -1,0 +1,187 @@
+//! The command line of `lab`.
+
+use std::{ffi::OsString, net::SocketAddr, process::ExitCode, time::Duration};
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    background, demo, ec2, fault,
+    interrupt::Signals,
+    settings::{LabSettings, NodeSettings},
+    trouble::Latency,
+};
+
+/// Bad usage (sysexits.h).
+const USAGE: u8 = 64;
+
+/// A VPC on one machine: EC2's API, instance metadata, and ENIs that are real links between network namespaces.
+#[derive(Debug, Parser)]
+#[command(name = "lab", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Bring up a VPC with nodes and leave it running
+    Up {
+        #[command(flatten)]
+        shape: Shape,
+        /// Do not start ipamd on the nodes
+        #[arg(long)]
+        bare: bool,
+    },
+    /// Take it down again, whatever state it is in
+    Down {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Run a program inside a node, with Berth's environment
+    Exec {
+        #[command(flatten)]
+        which: Which,
+        /// The node: a, b, ...
+        node: String,
+        /// The program and its arguments
+        #[arg(last = true, required = true)]
+        program: Vec<OsString>,
+    },
+    /// Serve EC2 alone, without nodes
+    Ec2 {
+        /// Where to listen
+        #[arg(long, default_value = "127.0.0.1:4566")]
+        listen: SocketAddr,
+    },
+    /// Show everything once: pods on two nodes, every path between them, and the pool shrinking afterwards
+    Demo {
+        #[command(flatten)]
+        shape: Shape,
+        /// Pods, over all nodes
+        #[arg(long, default_value_t = 30)]
+        pods: usize,
+    },
+    /// Disturb the EC2 of a running lab
+    Fault {
+        #[command(flatten)]
+        which: Which,
+        #[command(subcommand)]
+        fault: fault::Order,
+    },
+    /// What `up` leaves running
+    #[command(hide = true)]
+    Hold {
+        #[command(flatten)]
+        shape: Shape,
+        #[arg(long)]
+        bare: bool,
+    },
+}
+
+/// Which lab.
+#[derive(Debug, Clone, Args)]
+struct Which {
+    /// What its namespaces' names begin with
+    #[arg(long, default_value = "berth-lab")]
+    prefix: String,
+}
+
+/// What a new lab looks like.
+#[derive(Debug, Clone, Args)]
+struct Shape {
+    /// What its namespaces' names begin with [default: berth-lab, of the demo berth-demo]
+    #[arg(long)]
+    prefix: Option<String>,
+    /// How many nodes
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=20))]
+    nodes: u8,
+    /// Their instance type
+    #[arg(long, default_value = "m5.large")]
+    instance_type: String,
+    /// How long an EC2 call takes
+    #[arg(long, default_value = "100ms", value_parser = humantime::parse_duration)]
+    call_latency: Duration,
+    /// How long after an attach the instance sees the device
+    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+    device_delay: Duration,
+}
+
+/// Parses and does; the exit status.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let usage = error.use_stderr();
+            // A closed pipe is nobody's problem.
+            let _ = error.print();
+            return if usage { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match cli.command.run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("lab: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Command {
+    fn run(self) -> Result<ExitCode> {
+        match self {
+            Self::Up { shape, bare } => background::up(&shape.settings("berth-lab"), &shape.words(bare)),
+            Self::Hold { shape, bare } => background::hold(shape.settings("berth-lab"), bare),
+            Self::Down { which } => background::down(&which.prefix),
+            Self::Exec { which, node, program } => background::exec(&which.prefix, &node, &program),
+            Self::Ec2 { listen } => serve_ec2(listen),
+            Self::Demo { shape, pods } => demo::run(shape.settings("berth-demo"), pods),
+            Self::Fault { which, fault } => fault.send(&which.prefix),
+        }
+    }
+}
+
+impl Shape {
+    fn settings(&self, prefix: &str) -> LabSettings {
+        let prefix = self.prefix.clone().unwrap_or_else(|| prefix.to_owned());
+        let types: Vec<&str> = (0..self.nodes).map(|_| self.instance_type.as_str()).collect();
+        let mut settings = LabSettings::with_prefix(prefix).with_nodes(&types);
+        settings.world.latency = Latency::fixed(self.call_latency);
+        settings.world.ec2.times.device = self.device_delay;
+        settings
+    }
+
+    /// The same on a command line.
+    fn words(&self, bare: bool) -> Vec<String> {
+        let Self { prefix: _, nodes, instance_type, call_latency, device_delay } = self;
+        let mut words = vec![
+            "hold".to_owned(),
+            format!("--nodes={nodes}"),
+            format!("--instance-type={instance_type}"),
+            format!("--call-latency={}", humantime::format_duration(*call_latency)),
+            format!("--device-delay={}", humantime::format_duration(*device_delay)),
+        ];
+        words.extend(bare.then(|| "--bare".to_owned()));
+        words
+    }
+}
+
+fn serve_ec2(listen: SocketAddr) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    eprintln!("EC2 at http://{listen}, region us-west-2, empty: make a VPC first. Ctrl-C ends it.");
+    runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        tokio::select! {
+            served = ec2::run(listen, LabSettings::default().world) => served.map(|()| ExitCode::SUCCESS).map_err(Into::into),
+            _ = signals.next() => Ok(ExitCode::SUCCESS),
+        }
+    })
+}
+
+/// For people: `a (m5.large), b (m5.large)`.
+pub(crate) fn names(nodes: &[NodeSettings]) -> String {
+    let names: Vec<String> = nodes.iter().map(|node| format!("{} ({})", node.name, node.instance_type)).collect();
+    names.join(", ")
+}
