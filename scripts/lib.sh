@@ -1,5 +1,5 @@
 # Read by the other scripts: where things are, and how they speak. Not run by itself.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
