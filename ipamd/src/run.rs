@@ -2,7 +2,7 @@
 //!
 //! Owns the order: lock, ledger, kernel, socket, then everything that may take long. Decides nothing about addresses.
 
-use std::{future::Future, path::Path, process::ExitCode, sync::Arc, time::Duration};
+use std::{future::Future, io::Write as _, path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use pool::{Event, Refusal};
@@ -47,16 +47,17 @@ pub fn main() -> ExitCode {
     let (config, notes) = match config::parse(&|variable| invocation.lookup(variable)) {
         Ok(parsed) => parsed,
         Err(mistakes) => {
-            eprintln!("{mistakes}");
+            drop(writeln!(std::io::stderr(), "{mistakes}"));
             return ExitCode::from(EXIT_CONFIG);
         }
     };
     if invocation.check_config {
-        print!("{config}");
+        // A reader that stopped reading has seen what it wanted.
+        drop(write!(std::io::stdout(), "{config}"));
         return ExitCode::SUCCESS;
     }
     if let Err(error) = logging::start(config.log_level) {
-        eprintln!("RUST_LOG: {error}");
+        drop(writeln!(std::io::stderr(), "RUST_LOG: {error}"));
         return ExitCode::from(EXIT_CONFIG);
     }
     let outcome = tokio::runtime::Builder::new_current_thread()

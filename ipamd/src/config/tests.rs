@@ -41,6 +41,7 @@ fn an_empty_environment_gives_the_documented_defaults() {
         BERTH_ADD_DEADLINE=45s
         BERTH_MAX_PODS=
         BERTH_SHRINK_AFTER=1m
+        AWS_VPC_CNI_NODE_PORT_SUPPORT=true
         BERTH_MARK_SHIFT=0
         BERTH_TABLE_BASE=7000
         BERTH_PRIORITY_BASE=512
@@ -53,7 +54,6 @@ fn an_empty_environment_gives_the_documented_defaults() {
         CLUSTER_NAME=
         ADDITIONAL_ENI_TAGS={}
         HTTP_TIMEOUT=10
-        AWS_VPC_CNI_NODE_PORT_SUPPORT=true
         AWS_VPC_K8S_CNI_EXTERNALSNAT=false
         AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS=
         AWS_EXTERNAL_SERVICE_CIDRS=
