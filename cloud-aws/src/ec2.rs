@@ -83,7 +83,8 @@ impl Ec2 {
         let mut loader = loader
             .region(region)
             .http_client(crate::http::client())
-            .identity_cache(IdentityCache::lazy().load_timeout(CREDENTIALS_TIMEOUT.min(settings.call_timeout)).build())
+            // Longer than any call: that credentials do not come in time shows as a call that was not sent in time.
+            .identity_cache(IdentityCache::lazy().load_timeout(settings.call_timeout * 2).build())
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts);
         if let Some(endpoint) = &settings.endpoint {
@@ -165,8 +166,6 @@ impl Ec2 {
     }
 }
 
-/// How long credentials may take: metadata, or STS for web identities.
-const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most that EC2 gives at once.
 const PAGE: i32 = 1000;
 /// An instance has at most some dozens of ENIs.

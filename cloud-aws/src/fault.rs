@@ -6,8 +6,7 @@
 use std::error::Error as StdError;
 
 use aws_credential_types::provider::error::CredentialsError;
-use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
-use aws_smithy_async::future::timeout::TimedOutError;
+use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use cloud::{Action, Error, Kind};
 
 use crate::seen::Missing;
@@ -28,16 +27,14 @@ where
         };
         return Error { action, kind, code: code.to_owned(), message: message.to_owned() };
     }
-    let message = DisplayErrorContext(&error).to_string();
+    let message = in_words(&error);
     let kind = match &error {
         SdkError::ConstructionFailure(_) => Kind::Invalid,
         _ if sent && !never_connected(&error) => Kind::Uncertain,
         _ if sent => Kind::Unreachable,
         // What happens before a request is sent takes no time, but for loading credentials.
         SdkError::TimeoutError(_) => Kind::Credentials,
-        error if find::<CredentialsError>(error).is_some() || find::<TimedOutError>(error).is_some() => {
-            Kind::Credentials
-        }
+        error if find::<CredentialsError>(error).is_some() => Kind::Credentials,
         _ => Kind::Unreachable,
     };
     Error { action, kind, code: String::new(), message }
@@ -56,6 +53,20 @@ pub(crate) fn endless(action: Action) -> Error {
 /// The name was not found, or nobody took the connection, or TLS did not come about: no byte of the request has left.
 fn never_connected(error: &(dyn StdError + 'static)) -> bool {
     find::<hyper_util::client::legacy::Error>(error).is_some_and(hyper_util::client::legacy::Error::is_connect)
+}
+
+/// The error and what caused it, each once: the SDK's own way adds every field of every cause.
+fn in_words(error: &(dyn StdError + 'static)) -> String {
+    let mut words = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        let cause = error.to_string();
+        if !words.ends_with(&cause) {
+            words = format!("{words}: {cause}");
+        }
+        next = error.source();
+    }
+    words
 }
 
 fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {

@@ -8,7 +8,7 @@
 use std::{error::Error as StdError, fmt, net::Ipv4Addr, str::FromStr, time::Duration};
 
 use aws_config::{
-    imds::client::{Client, error::ImdsError},
+    imds::client::{Builder, Client, error::ImdsError},
     provider_config::ProviderConfig,
 };
 use ipnet::Ipv4Net;
@@ -113,14 +113,13 @@ impl Default for Metadata {
 impl Metadata {
     /// Where `AWS_EC2_METADATA_SERVICE_ENDPOINT` says, or 169.254.169.254. Talks to nobody yet.
     pub fn new() -> Self {
-        let config = ProviderConfig::without_region().with_http_client(crate::http::client());
-        let client = Client::builder()
-            .configure(&config)
-            .connect_timeout(TIMEOUT)
-            .read_timeout(TIMEOUT)
-            .max_attempts(ATTEMPTS)
-            .build();
-        Self { client }
+        Self { client: builder().build() }
+    }
+
+    /// At this URL, whatever the environment says.
+    pub fn at(url: &str) -> Result<Self, MetadataError> {
+        let unreachable = |source| MetadataError::Unreachable { path: url.to_owned(), source };
+        Ok(Self { client: builder().endpoint(url).map_err(unreachable)?.build() })
     }
 
     /// Everything about the instance: a dozen requests.
@@ -170,6 +169,11 @@ impl Metadata {
             text => Ok(text.to_owned()),
         }
     }
+}
+
+fn builder() -> Builder {
+    let config = ProviderConfig::without_region().with_http_client(crate::http::client());
+    Client::builder().configure(&config).connect_timeout(TIMEOUT).read_timeout(TIMEOUT).max_attempts(ATTEMPTS)
 }
 
 struct GroupId(String);
