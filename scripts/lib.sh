@@ -33,3 +33,10 @@ step() {
     "$@" || stop "FAILED: $what (after $((SECONDS - began)) s): $*"
     say "ok: $what ($((SECONDS - began)) s)"
 }
+
+# place FILE NAME: puts a program into $BERTH_BIN_DIR. Renamed into place: one that runs keeps its file.
+place() {
+    mkdir -p "$BERTH_BIN_DIR"
+    cp -p "$1" "$BERTH_BIN_DIR/.$2.new"
+    mv -f "$BERTH_BIN_DIR/.$2.new" "$BERTH_BIN_DIR/$2"
+}
