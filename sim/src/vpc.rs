@@ -149,6 +149,13 @@ impl Vpc {
         self.instances.get(instance).map(|found| self.instance_record(instance, found))
     }
 
+    /// Every instance that was ever launched, in the order of launching.
+    pub fn instances(&self) -> Vec<String> {
+        let mut serials: Vec<_> = self.instances.iter().map(|(id, instance)| (instance.serial, id)).collect();
+        serials.sort_unstable();
+        serials.into_iter().map(|(_, id)| id.clone()).collect()
+    }
+
     /// How EC2 describes every ENI, without asking it; in the order of their making.
     pub fn enis(&self) -> Vec<responses::NetworkInterface> {
         let mut serials: Vec<_> = self.enis.iter().map(|(id, eni)| (eni.serial, id)).collect();
