@@ -1,6 +1,6 @@
 //! The port to EC2: one call is one EC2 action, in plain types.
 //!
-//! Owns the [`Cloud`] trait, the error of a call and the table that sorts EC2's errors by what to do next ([`kind`]). Never names an
+//! Owns the [`Cloud`] trait, the error of a call and the table that sorts EC2's errors by what to do next ([`kind()`]). Never names an
 //! SDK and never retries.
 
 use std::future::Future;
