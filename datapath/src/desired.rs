@@ -227,11 +227,8 @@ fn routes(facts: &NodeFacts) -> BTreeSet<Route> {
 fn rules(facts: &NodeFacts) -> BTreeSet<Rule> {
     let names = &facts.numbering;
     let mask = names.mark_mask();
-    let mut rules = BTreeSet::from([Rule {
-        priority: names.pods_priority(),
-        selector: Selector::All,
-        table: names.pods_table(),
-    }]);
+    let mut rules =
+        BTreeSet::from([Rule { priority: names.pods_priority(), selector: Selector::All, table: names.pods_table() }]);
     rules.extend(facts.external_services.iter().map(|net| Rule {
         priority: names.external_service_priority(),
         selector: Selector::To(IpNet::V4(net.trunc())),

@@ -82,11 +82,9 @@ impl Netns {
                 Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOTTY | rustix::io::Errno::BADF) => {
                     Err(NetnsError::NotANetns(self.path.clone()))
                 }
-                Err(source) => Err(NetnsError::Kernel {
-                    operation: "entering",
-                    path: self.path.clone(),
-                    source: source.into(),
-                }),
+                Err(source) => {
+                    Err(NetnsError::Kernel { operation: "entering", path: self.path.clone(), source: source.into() })
+                }
             }
         })
         .map_err(|source| NetnsError::Kernel {
@@ -108,7 +106,8 @@ const STACK: usize = 1 << 20;
 
 fn on_its_own_thread<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("netns".to_owned()).stack_size(STACK).spawn_scoped(scope, work)?;
+        let thread =
+            std::thread::Builder::new().name("netns".to_owned()).stack_size(STACK).spawn_scoped(scope, work)?;
         match thread.join() {
             Ok(done) => Ok(done),
             Err(panic) => std::panic::resume_unwind(panic),

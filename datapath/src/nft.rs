@@ -32,8 +32,7 @@ pub struct Table {
 impl Table {
     /// What follows from the facts.
     pub fn of(facts: &NodeFacts) -> Self {
-        let mut recorded: Vec<_> =
-            facts.secondaries.iter().map(|eni| (eni.slot, eni.link.name.clone())).collect();
+        let mut recorded: Vec<_> = facts.secondaries.iter().map(|eni| (eni.slot, eni.link.name.clone())).collect();
         if facts.node_ports {
             recorded.push((facts.primary.slot, facts.primary.link.name.clone()));
         }

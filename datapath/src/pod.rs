@@ -132,7 +132,7 @@ pub enum WiringError {
         #[source]
         source: WireError,
         /// Why undoing it failed, if it did.
-        undo: Option<WireError>,
+        undo: Option<Box<WireError>>,
     },
 }
 
@@ -157,7 +157,7 @@ pub fn wire(host: &mut Socket, pod: &mut Socket, netns: &Netns, wiring: &Wiring)
     complete(host, pod, wiring, &link).map_err(|source| WiringError::Kernel {
         key: wiring.key.clone(),
         source,
-        undo: delete(host, link.host.index).err(),
+        undo: delete(host, link.host.index).err().map(Box::new),
     })?;
     Ok(link)
 }
@@ -174,12 +174,7 @@ pub fn gateway_of(address: IpAddr) -> IpAddr {
 }
 
 /// What is wrong with an existing link; empty when nothing is.
-pub fn verify(
-    host: &mut Socket,
-    pod: &mut Socket,
-    wiring: &Wiring,
-    link: &PodLink,
-) -> Result<Vec<Fault>, WireError> {
+pub fn verify(host: &mut Socket, pod: &mut Socket, wiring: &Wiring, link: &PodLink) -> Result<Vec<Fault>, WireError> {
     let mut faults = Vec::new();
     for (socket, end) in [(&mut *host, &link.host), (&mut *pod, &link.pod)] {
         if !socket.link_by_index(end.index)?.is_some_and(|state| state.up) {
@@ -293,12 +288,7 @@ fn peer_of(host: &mut Socket, inside: &LinkState) -> Result<Option<LinkState>, W
     Ok(host.link_by_index(index)?.filter(|outside| outside.veth && outside.peer == Some(inside.index)))
 }
 
-fn create(
-    host: &mut Socket,
-    pod: &mut Socket,
-    netns: &Netns,
-    wiring: &Wiring,
-) -> Result<PodLink, WiringError> {
+fn create(host: &mut Socket, pod: &mut Socket, netns: &Netns, wiring: &Wiring) -> Result<PodLink, WiringError> {
     let key = &wiring.key;
     let kernel = |source| WiringError::Kernel { key: key.clone(), source, undo: None };
     let mut name = wiring.link_name.clone();
@@ -350,8 +340,7 @@ fn step_aside(host: &mut Socket, old: &LinkState, wiring: &Wiring) -> Result<boo
     let Some(alias) = old.alias.as_deref().and_then(|alias| alias.parse::<Alias>().ok()).filter(|_| old.veth) else {
         return Ok(false);
     };
-    let name =
-        fallback_link_name(&wiring.link_name, &wiring.namespace, &wiring.pod, &alias.key.container_id);
+    let name = fallback_link_name(&wiring.link_name, &wiring.namespace, &wiring.pod, &alias.key.container_id);
     match host.send(Batch::from_iter([Change::set_link(old.index, [LinkSetting::Name(name)])])) {
         Ok(()) => Ok(true),
         Err(error) => match error.errno() {
@@ -367,10 +356,7 @@ fn host_side(wiring: &Wiring, link: &PodLink) -> Batch {
     let mut batch = Batch::new();
     batch.push(Change::set_link(
         link.host.index,
-        [
-            LinkSetting::Alias(wiring.alias().to_string()),
-            LinkSetting::ReversePathFilter(ReversePathFilter::Strict),
-        ],
+        [LinkSetting::Alias(wiring.alias().to_string()), LinkSetting::ReversePathFilter(ReversePathFilter::Strict)],
     ));
     for address in &wiring.addresses {
         batch.push(Change::add_neighbour(link.host.index, address.addr(), link.pod_mac));

@@ -55,11 +55,7 @@ impl Sysctl {
     /// `rp_filter=2` on a link of an ENI, never left to `conf.all`: packets of one connection come in by one ENI and leave
     /// by another.
     pub fn loose_reverse_path_filter(link: &str) -> Self {
-        Self {
-            path: Cow::Owned(format!("net/ipv4/conf/{link}/rp_filter")),
-            value: "2",
-            needed: Needed::Always,
-        }
+        Self { path: Cow::Owned(format!("net/ipv4/conf/{link}/rp_filter")), value: "2", needed: Needed::Always }
     }
 
     /// Makes the setting if it is not made; says what changed.

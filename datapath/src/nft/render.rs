@@ -8,7 +8,9 @@ use nftables::batch::Batch;
 use nftables::expr::{
     BinaryOperation, CT, Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField, Prefix, Range, SetItem,
 };
-use nftables::schema::{Chain, NfCmd, NfListObject, Nftables, Rule, Set, SetFlag, SetType, SetTypeValue, Table as NfTable};
+use nftables::schema::{
+    Chain, NfCmd, NfListObject, Nftables, Rule, Set, SetFlag, SetType, SetTypeValue, Table as NfTable,
+};
 use nftables::stmt::{Accept, JumpTarget, Mangle, Match, NAT, NATFlag, Operator, Statement, VerdictMap};
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
 
@@ -72,10 +74,8 @@ fn prerouting(table: &Table, batch: &mut Batch<'static>) {
     // Replies go where the connection came in; if nobody recorded that, by the pod's own ENI.
     let mut by_record = vec![(names.mark(Slot::PRIMARY), KEEP.to_owned())];
     by_record.extend(table.secondaries.iter().map(|&slot| (names.mark(slot), reply_chain(slot))));
-    let recorded = Expression::BinaryOperation(Box::new(BinaryOperation::AND(
-        ct("mark"),
-        Expression::Number(names.mark_mask()),
-    )));
+    let recorded =
+        Expression::BinaryOperation(Box::new(BinaryOperation::AND(ct("mark"), Expression::Number(names.mark_mask()))));
     let mut replies = vec![vec![verdict_map(recorded, by_record.into_iter().map(numbered))]];
     let by_group = |chain: fn(Slot) -> String| {
         let entries = table.secondaries.iter().map(move |&slot| (names.group(slot), chain(slot)));
@@ -142,7 +142,7 @@ fn own_table() -> NfTable<'static> {
 }
 
 fn set(name: &'static str, nets: &[Ipv4Net]) -> NfListObject<'static> {
-    let elements: Vec<_> = nets.iter().map(prefix).collect();
+    let elements: Vec<_> = nets.iter().copied().map(prefix).collect();
     NfListObject::Set(Box::new(Set {
         family: NfFamily::IP,
         table: NFT_TABLE.into(),
@@ -154,7 +154,7 @@ fn set(name: &'static str, nets: &[Ipv4Net]) -> NfListObject<'static> {
     }))
 }
 
-fn prefix(net: &Ipv4Net) -> Expression<'static> {
+fn prefix(net: Ipv4Net) -> Expression<'static> {
     Expression::Named(NamedExpression::Prefix(Prefix {
         addr: Box::new(text(&net.network().to_string())),
         len: u32::from(net.prefix_len()),

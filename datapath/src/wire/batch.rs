@@ -68,8 +68,7 @@ impl Batch {
         let mut start = 0;
         for position in 1..=self.requests.len() {
             let full = position - start == REQUESTS_PER_SEND
-                || position < self.requests.len()
-                    && self.end(position) - self.requests[start].start > BYTES_PER_SEND;
+                || position < self.requests.len() && self.end(position) - self.requests[start].start > BYTES_PER_SEND;
             if full || position == self.requests.len() {
                 parts.push(start..position);
                 start = position;

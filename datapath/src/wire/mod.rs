@@ -10,9 +10,7 @@ pub mod request;
 
 use std::io;
 
-use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::SocketAddr;
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -165,16 +163,14 @@ impl Socket {
                 }
                 answer = match message.payload {
                     NetlinkPayload::InnerMessage(found) => Some(Ok(Some(found))),
-                    NetlinkPayload::Error(error) => {
-                        Some(match Errno::from_raw_os_error(error.raw_code().abs()) {
-                            Errno::NODEV | Errno::NOENT | Errno::SRCH => Ok(None),
-                            errno => Err(WireError::Refused {
-                                request: what.to_owned(),
-                                errno,
-                                text: extended_text(&error.header),
-                            }),
-                        })
-                    }
+                    NetlinkPayload::Error(error) => Some(match Errno::from_raw_os_error(error.raw_code().abs()) {
+                        Errno::NODEV | Errno::NOENT | Errno::SRCH => Ok(None),
+                        errno => Err(WireError::Refused {
+                            request: what.to_owned(),
+                            errno,
+                            text: extended_text(&error.header),
+                        }),
+                    }),
                     _ => None,
                 };
             })?;
@@ -245,10 +241,7 @@ impl Socket {
         }
     }
 
-    fn receive(
-        &mut self,
-        mut each: impl FnMut(NetlinkMessage<RouteNetlinkMessage>),
-    ) -> Result<(), WireError> {
+    fn receive(&mut self, mut each: impl FnMut(NetlinkMessage<RouteNetlinkMessage>)) -> Result<(), WireError> {
         self.buffer.clear();
         self.buffer.reserve(RECEIVE);
         loop {

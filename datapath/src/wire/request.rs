@@ -13,9 +13,7 @@ use netlink_packet_route::link::{
     LinkMessage,
 };
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
-use netlink_packet_route::route::{
-    RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
-};
+use netlink_packet_route::route::{RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType};
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rustix::io::Errno;
@@ -201,8 +199,7 @@ impl Change {
         message.header.scope = RouteScope::Link;
         message.header.kind = RouteType::Unicast;
         message.header.table = 254;
-        message.attributes =
-            vec![RouteAttribute::Destination(address.network().into()), RouteAttribute::Oif(index)];
+        message.attributes = vec![RouteAttribute::Destination(address.network().into()), RouteAttribute::Oif(index)];
         Self {
             message: RouteNetlinkMessage::DelRoute(message),
             flags: 0,

@@ -130,8 +130,7 @@ fn a_restart_finds_the_pods_by_their_links() {
     let [found] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!((found.slot, found.link.clone()), (slot(2), pod.link.host.clone()));
     assert_eq!(found.addresses, [IpAddr::V4(POD)]);
-    let alias =
-        Alias { key: pod.wiring.key.clone(), namespace: "default".to_owned(), pod: pod.wiring.pod.clone() };
+    let alias = Alias { key: pod.wiring.key.clone(), namespace: "default".to_owned(), pod: pod.wiring.pod.clone() };
     assert_eq!(found.alias.as_ref(), Some(&alias));
 }
 

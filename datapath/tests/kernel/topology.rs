@@ -47,7 +47,7 @@ impl Place {
     /// A UDP socket here, wherever it is used.
     pub(crate) fn udp(&self, address: Ipv4Addr, port: u16) -> UdpSocket {
         let socket = self.run(|| UdpSocket::bind((address, port))).expect("a UDP socket");
-        socket.set_read_timeout(Some(Duration::from_secs(2))).expect("a timeout");
+        socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout");
         socket
     }
 
@@ -69,22 +69,45 @@ impl Place {
         text.unwrap_or_else(|error| panic!("{path}: {error}")).trim().to_owned()
     }
 
+    /// How many ICMP errors "destination unreachable" came in.
+    pub(crate) fn told_unreachable(&self) -> u64 {
+        let table = self.run(|| std::fs::read_to_string("/proc/thread-self/net/snmp")).expect("counters");
+        let mut icmp = table.lines().filter_map(|line| line.strip_prefix("Icmp: "));
+        let (names, values) = (icmp.next().expect("names"), icmp.next().expect("values"));
+        let named = names.split(' ').zip(values.split(' ')).find(|(name, _)| *name == "InDestUnreachs");
+        named.and_then(|(_, value)| value.parse().ok()).expect("a count")
+    }
+
     /// Packets that left by a link.
     pub(crate) fn sent_by(&self, link: &str) -> u64 {
         let table = self.run(|| std::fs::read_to_string("/proc/thread-self/net/dev")).expect("counters");
         let line = table.lines().find_map(|line| line.trim().strip_prefix(&format!("{link}:")));
         let line = line.unwrap_or_else(|| panic!("no link {link} in {table}"));
-        line.split_whitespace().nth(9).and_then(|field| field.parse().ok()).expect("the tenth field counts packets sent")
+        line.split_whitespace()
+            .nth(9)
+            .and_then(|field| field.parse().ok())
+            .expect("the tenth field counts packets sent")
     }
 }
 
-/// A message goes from one socket to an address; what the other socket heard, and from whom.
+/// A message goes from one socket to an address; from whom the other socket heard it.
+///
+/// Sent again when it does not arrive: a link drops packets until the kernel has noticed, some time after it was set up,
+/// that the other end is up too.
 pub(crate) fn deliver(from: &UdpSocket, to: SocketAddr, at: &UdpSocket) -> SocketAddr {
-    from.send_to(b"hello", to).expect("it can be sent");
-    let mut buffer = [0; 64];
-    let (length, heard_from) = at.recv_from(&mut buffer).unwrap_or_else(|error| panic!("nothing arrived at {to}: {error}"));
-    assert_eq!(&buffer[..length], b"hello");
-    heard_from
+    const ATTEMPTS: usize = 40;
+    for _ in 0..ATTEMPTS {
+        from.send_to(b"hello", to).expect("it can be sent");
+        let mut buffer = [0; 64];
+        match at.recv_from(&mut buffer) {
+            Ok((length, heard_from)) => {
+                assert_eq!(&buffer[..length], b"hello");
+                return heard_from;
+            }
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "{error}"),
+        }
+    }
+    panic!("nothing arrived at {to} in {ATTEMPTS} attempts");
 }
 
 pub(crate) fn slot(number: u8) -> Slot {
@@ -134,9 +157,7 @@ impl Vpc {
             source: None,
             metric: 0,
         };
-        router.change(
-            [GATEWAY, INSIDE, OUTSIDE].map(|address| Change::add_address(1, host(address), Connected::Yes)),
-        );
+        router.change([GATEWAY, INSIDE, OUTSIDE].map(|address| Change::add_address(1, host(address), Connected::Yes)));
         router.change([
             Change::add_route(&to(ROUTER_LINKS[0], host(NODE))),
             Change::add_route(&to(ROUTER_LINKS[1], host(SECOND))),

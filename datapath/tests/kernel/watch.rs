@@ -28,9 +28,10 @@ fn a_device_is_announced_when_it_appears_and_when_it_goes() {
                     mtu: None,
                 });
                 socket.send([attach].into_iter().collect()).expect("attached");
-                until(&mut watch, |event| {
-                    matches!(event, LinkEvent::Present(link) if link.mac == Some(mac) && link.name == "eth7")
-                })
+                until(
+                    &mut watch,
+                    |event| matches!(event, LinkEvent::Present(link) if link.mac == Some(mac) && link.name == "eth7"),
+                )
                 .await;
                 socket.send([Change::delete_link(70)].into_iter().collect()).expect("detached");
                 until(&mut watch, |event| matches!(event, LinkEvent::Gone(link) if link.index == 70)).await;
