@@ -48,10 +48,25 @@ impl Outcome {
     /// One line for people: what was claimed, whom the far side saw, and the ENIs on the way.
     pub fn summary(&self, witness: &Witness) -> String {
         let seen = self.answer.as_ref().map(|answer| format!(": seen as {}", answer.seen.source.ip()));
-        let mut steps: Vec<String> = self.crossings.iter().map(|crossing| witness.place(&crossing.place)).collect();
-        steps.dedup();
-        let by = if steps.is_empty() { String::new() } else { format!(", by {}", steps.join(" > ")) };
-        format!("{}{}{by}", self.claim, seen.unwrap_or_default())
+        let half = |belongs: &dyn Fn(&Crossing) -> bool| {
+            let mut places: Vec<String> = Vec::new();
+            for crossing in self.crossings.iter().filter(|crossing| belongs(crossing)) {
+                let place = witness.place(&crossing.place);
+                if !places.contains(&place) {
+                    places.push(place);
+                }
+            }
+            places
+        };
+        let dialled = self.crossings.first().map(|crossing| crossing.destination);
+        let out = half(&|crossing| Some(crossing.destination) == dialled);
+        let back = half(&|crossing| Some(crossing.destination) != dialled);
+        let way = match (out.is_empty(), back.iter().rev().eq(&out)) {
+            (true, _) => String::new(),
+            (false, true) => format!(", by {} and back", out.join(" > ")),
+            (false, false) => format!(", by {}, back by {}", out.join(" > "), back.join(" > ")),
+        };
+        format!("{}{}{way}", self.claim, seen.unwrap_or_default())
     }
 
     /// An error with everything that was seen, unless the claim holds.

@@ -94,7 +94,7 @@ struct Shape {
     #[arg(long)]
     prefix: Option<String>,
     /// How many nodes
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=20))]
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=26))]
     nodes: u8,
     /// Their instance type
     #[arg(long, default_value = "m5.large")]

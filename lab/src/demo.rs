@@ -7,18 +7,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 
 use crate::{
     claims::{self, Outcome},
     cli, fabric,
     fabric::Witness,
-    host::Host,
     interrupt,
     lab::Lab,
     node::{Ipamd, Node},
     pods::{Pod, at_once},
     settings::LabSettings,
+    teeth::Side,
     traffic::Transport,
     wait,
 };
@@ -84,22 +84,25 @@ fn perform(settings: LabSettings, count: usize, show: &mut Show) -> Result<()> {
     line(format!("all {count} pods have addresses after {:.1?}, on {enis} ENIs", begun.elapsed()));
 
     show.step("who talks to whom, what the far side sees, and which ENIs the packets cross");
-    let cast = Cast::choose(&lab, &pods)?;
-    paths(&lab, &cast, show);
+    let [node, other, ..] = lab.nodes() else { bail!("the demo needs two nodes") };
+    let witness = lab.witness();
+    let (near, far) = (Side::of(&witness, node, &pods)?, Side::of(&witness, other, &pods)?);
+    for outcome in paths(&witness, &near, &far) {
+        show.outcome(&witness, &outcome);
+    }
 
     show.step("what the pool of node a says");
-    let pool = cast.node.ipamctl(&["pool"])?;
+    let pool = node.ipamctl(&["pool"])?;
     print!("{}", String::from_utf8_lossy(&pool.stdout));
     show.claim(pool.status.success(), "ipamctl pool answers", String::from_utf8_lossy(&pool.stderr).trim());
 
     show.step(format!("deleting the pods; the pool gives back what is more than {WARM_ADDRESSES} spare addresses"));
-    let gone = cast.on_second.address;
     let begun = Instant::now();
     for result in at_once(&mut pods, Pod::del) {
         result?;
     }
     line(format!("all {count} pods are deleted after {:.1?}", begun.elapsed()));
-    let outcome = claims::gone(&lab.witness(), cast.elsewhere.node.host(), gone);
+    let outcome = claims::gone(&lab.witness(), &far.node, near.on_secondary.address);
     show.outcome(&lab.witness(), &outcome);
     drop(pods);
     shrink(&lab, show);
@@ -110,43 +113,6 @@ fn perform(settings: LabSettings, count: usize, show: &mut Show) -> Result<()> {
         show.claim(status.success(), "ipamd ends by itself at SIGTERM", status);
     }
     lab.stop()
-}
-
-/// The pods that play a part.
-struct Cast {
-    node: Node,
-    on_first: Host,
-    on_second: Host,
-    elsewhere: Elsewhere,
-}
-
-struct Elsewhere {
-    node: Node,
-    on_first: Host,
-    on_second: Host,
-}
-
-impl Cast {
-    fn choose(lab: &Lab, pods: &[Pod]) -> Result<Self> {
-        let [node, other, ..] = lab.nodes() else { anyhow::bail!("the demo needs two nodes") };
-        let witness = lab.witness();
-        let part = |node: &Node, primary: bool| {
-            let primary_eni = &witness.holder(node.host().address)?.eni.id;
-            let on_it = |host: &Host| {
-                witness.holder(host.address).is_ok_and(|holder| (holder.eni.id == *primary_eni) == primary)
-            };
-            let hosts = pods.iter().filter(|pod| pod.node().name() == node.name()).filter_map(|pod| pod.host().ok());
-            let which = if primary { "the primary" } else { "a secondary" };
-            let host = hosts.into_iter().find(on_it);
-            host.with_context(|| format!("no pod of node {} is on {which} ENI", node.name()))
-        };
-        Ok(Self {
-            node: node.clone(),
-            on_first: part(node, true)?,
-            on_second: part(node, false)?,
-            elsewhere: Elsewhere { node: other.clone(), on_first: part(other, true)?, on_second: part(other, false)? },
-        })
-    }
 }
 
 fn add_all(lab: &Lab, pods: &mut [Pod]) -> Result<()> {
@@ -168,28 +134,23 @@ fn add_all(lab: &Lab, pods: &mut [Pod]) -> Result<()> {
     Ok(())
 }
 
-fn paths(lab: &Lab, cast: &Cast, show: &mut Show) {
-    let witness = lab.witness();
-    let tcp = Transport::Tcp;
-    let Cast { node, on_first, on_second, elsewhere } = cast;
-    let (first, second) = (on_first, on_second);
-    let (far_first, far_second) = (&elsewhere.on_first, &elsewhere.on_second);
-    let node = node.host();
-    for outcome in [
-        claims::same_node(&witness, first, second, tcp),
-        claims::across(&witness, first, far_first, tcp),
-        claims::across(&witness, first, far_second, Transport::Udp),
-        claims::across(&witness, second, far_first, tcp),
-        claims::across(&witness, second, far_second, Transport::Udp),
-        claims::same_node(&witness, node, second, tcp),
-        claims::to_internet(&witness, node, first, tcp),
-        claims::to_internet(&witness, node, second, tcp),
-        claims::from_onprem(&witness, second, tcp),
-        claims::by_node_port(&witness, node, second, tcp),
-        claims::spoofed(&witness, second, first.address, far_first),
-    ] {
-        show.outcome(&witness, &outcome);
-    }
+fn paths(witness: &Witness, near: &Side, far: &Side) -> Vec<Outcome> {
+    let (tcp, udp) = (Transport::Tcp, Transport::Udp);
+    let (first, second) = (&near.on_primary, &near.on_secondary);
+    vec![
+        claims::same_node(witness, first, second, tcp),
+        claims::across(witness, first, &far.on_primary, tcp),
+        claims::across(witness, first, &far.on_secondary, udp),
+        claims::across(witness, second, &far.on_primary, tcp),
+        claims::across(witness, second, &far.on_secondary, udp),
+        claims::same_node(witness, &near.node, second, tcp),
+        claims::to_internet(witness, &near.node, first, tcp),
+        claims::to_internet(witness, &near.node, second, tcp),
+        claims::from_onprem(witness, second, tcp),
+        claims::by_node_port(witness, &near.node, second, tcp),
+        claims::node_by_eni(witness, &near.node, near.second_eni.address, tcp),
+        claims::spoofed(witness, second, first.address, &far.on_primary),
+    ]
 }
 
 fn shrink(lab: &Lab, show: &mut Show) {

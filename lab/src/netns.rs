@@ -5,11 +5,9 @@
 
 use std::{
     fs::{self, File},
-    io,
     os::{fd::AsFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    thread,
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -81,18 +79,7 @@ impl Netns {
 
     /// Runs `work` on a fresh thread inside the namespace and waits for it.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
-        let path = self.path();
-        let file = File::open(&path).with_context(|| format!("opening the network namespace {}", path.display()))?;
-        thread::scope(|scope| {
-            let inside = thread::Builder::new().name(format!("in {}", self.name)).spawn_scoped(scope, || {
-                move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
-                Ok::<T, io::Error>(work())
-            })?;
-            match inside.join() {
-                Ok(done) => done.with_context(|| format!("entering the network namespace {}", self.name)),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        })
+        Ok(datapath::netns::Netns::open(self.path())?.run(work)?)
     }
 
     /// Moves the calling thread for good: for a process that is about to become another program.

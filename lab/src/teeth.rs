@@ -2,29 +2,25 @@
 
 use std::{fmt, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use datapath::names::{Numbering, PRIMARY_ADDRESS_PRIORITY, Slot};
 use ipnet::Ipv4Net;
 
 use crate::{
     claims::{self, Outcome},
-    fabric::{ONPREM_CIDR, Witness},
+    fabric::{ONPREM_CIDR, Plugged, Witness},
     host::Host,
     mutations::{Line, Mutation},
+    node::Node,
+    pods::Pod,
     traffic::Transport,
 };
 
 /// How long a broken path gets to show that it is broken.
 const PATIENCE_WHEN_BROKEN: Duration = Duration::from_millis(500);
 
-/// The first secondary ENI's slot; the primary's is 1.
-const SECONDARY_SLOT: u32 = 2;
-const PODS_TABLE: u32 = 7000;
-const REPLY_TABLES: u32 = 7100;
-const PODS_RULE: u32 = 512;
-const REPLY_RULE: u32 = 1535;
-const ENI_RULE: u32 = 1536;
-const PRIMARY_ADDRESS_RULE: u32 = 32765;
-const REPLY_MARK: u32 = 0x40;
+/// The slot of a node's second ENI: the primary's is 1.
+const SECOND_SLOT: u8 = 2;
 
 /// One node and what the claims need of it.
 #[derive(Debug, Clone)]
@@ -52,6 +48,34 @@ pub struct Layout {
     pub vpc: Ipv4Net,
     /// How the nodes treat the on-premises network.
     pub onprem: Onprem,
+}
+
+impl Side {
+    /// A node of a lab and the pods on it, one on each of its first two ENIs. The unused address is one of the second ENI
+    /// that none of `pods` has.
+    pub fn of(witness: &Witness, node: &Node, pods: &[Pod]) -> Result<Self> {
+        let hosts: Vec<Host> =
+            pods.iter().filter(|pod| pod.node().name() == node.name()).filter_map(|pod| pod.host().ok()).collect();
+        let enis = witness.enis_of(node.netns());
+        let [first, second, ..] = enis.as_slice() else { bail!("node {} has fewer than two ENIs", node.name()) };
+        let pod_on = |plugged: &Plugged| {
+            let host = hosts.iter().find(|host| plugged.eni.addresses.contains(&host.address));
+            host.cloned().with_context(|| format!("no pod of node {} is on {}", node.name(), plugged.link))
+        };
+        let [own, secondary @ ..] = second.eni.addresses.as_slice() else { bail!("{} has no address", second.eni.id) };
+        let unused = secondary.iter().find(|address| hosts.iter().all(|host| host.address != **address));
+        Ok(Self {
+            node: node.host().clone(),
+            second_eni: Host {
+                name: format!("{} by {}", node.name(), second.link),
+                address: *own,
+                ..node.host().clone()
+            },
+            on_primary: pod_on(first)?,
+            on_secondary: pod_on(second)?,
+            unused: *unused.with_context(|| format!("pods have all addresses of {}", second.link))?,
+        })
+    }
 }
 
 /// Is the on-premises network excluded from translation?
@@ -136,35 +160,30 @@ pub fn bite(witness: &Witness, teeth: &[Tooth]) -> Result<Table> {
 pub fn of_berth(layout: &Layout) -> Vec<Tooth> {
     let Layout { near, far, vpc, onprem } = layout;
     let (here, there) = (&near.node.netns, &far.node.netns);
+    let numbers = Numbering::default();
+    let slot = Slot::new(SECOND_SLOT).expect("2 is a slot");
+    let (pods_table, eni_table, reply_table) =
+        (numbers.pods_table(), numbers.eni_table(slot), numbers.reply_table(slot));
+    let pods_rule = || Line::Rule { priority: numbers.pods_priority(), mark: None };
+    let eni_rule = || Line::Rule { priority: numbers.eni_priority(), mark: Some(numbers.mark(slot)) };
+    let reply_rule = || Line::Rule { priority: numbers.reply_priority(), mark: Some(numbers.reply_mark(slot)) };
     let on = |node: &crate::netns::Netns, line: Line| Mutation { node: node.clone(), line };
-    let rule = |priority, mark| Line::Rule { priority, mark };
     let route = |table, destination: String| Line::Route { table, destination };
-    let secondary_table = PODS_TABLE + SECONDARY_SLOT;
-    let reply_table = REPLY_TABLES + SECONDARY_SLOT;
-    let reply_mark = Some(SECONDARY_SLOT | REPLY_MARK);
     let mut teeth = Vec::new();
     let mut tooth = |lines: Vec<Mutation>, check: Box<dyn Fn(&Witness) -> Outcome>| teeth.push(Tooth { check, lines });
 
     for (from, to) in [(&near.on_primary, &near.on_secondary), (&near.on_secondary, &near.on_primary)] {
         let (from, to) = (from.clone(), to.clone());
         tooth(
-            vec![on(here, rule(PODS_RULE, None)), on(here, route(PODS_TABLE, to.address.to_string()))],
+            vec![on(here, pods_rule()), on(here, route(pods_table, to.address.to_string()))],
             Box::new(move |witness| claims::same_node(witness, &from, &to, Transport::Tcp)),
         );
     }
     for (from, to, lines) in [
-        (&near.on_primary, &far.on_primary, vec![on(there, rule(PODS_RULE, None))]),
-        (&near.on_primary, &far.on_secondary, vec![on(there, rule(REPLY_RULE, reply_mark))]),
-        (
-            &near.on_secondary,
-            &far.on_primary,
-            vec![on(here, rule(ENI_RULE, Some(SECONDARY_SLOT))), on(here, route(secondary_table, vpc.to_string()))],
-        ),
-        (
-            &near.on_secondary,
-            &far.on_secondary,
-            vec![on(here, rule(ENI_RULE, Some(SECONDARY_SLOT))), on(there, rule(REPLY_RULE, reply_mark))],
-        ),
+        (&near.on_primary, &far.on_primary, vec![on(there, pods_rule())]),
+        (&near.on_primary, &far.on_secondary, vec![on(there, reply_rule())]),
+        (&near.on_secondary, &far.on_primary, vec![on(here, eni_rule()), on(here, route(eni_table, vpc.to_string()))]),
+        (&near.on_secondary, &far.on_secondary, vec![on(here, eni_rule()), on(there, reply_rule())]),
     ] {
         let (from, to) = (from.clone(), to.clone());
         tooth(lines, Box::new(move |witness| claims::across(witness, &from, &to, Transport::Tcp)));
@@ -172,7 +191,7 @@ pub fn of_berth(layout: &Layout) -> Vec<Tooth> {
     for pod in [&near.on_primary, &near.on_secondary] {
         let (node, to) = (near.node.clone(), pod.clone());
         tooth(
-            vec![on(here, rule(PODS_RULE, None)), on(here, route(PODS_TABLE, to.address.to_string()))],
+            vec![on(here, pods_rule()), on(here, route(pods_table, to.address.to_string()))],
             Box::new(move |witness| claims::same_node(witness, &node, &to, Transport::Tcp)),
         );
     }
@@ -181,10 +200,9 @@ pub fn of_berth(layout: &Layout) -> Vec<Tooth> {
         let (node, pod) = (near.node.clone(), pod.clone());
         tooth(vec![translation()], Box::new(move |witness| claims::to_internet(witness, &node, &pod, Transport::Tcp)));
     }
-    for (pod, excluded) in [
-        (&near.on_primary, vec![]),
-        (&near.on_secondary, vec![on(here, route(secondary_table, ONPREM_CIDR.to_string()))]),
-    ] {
+    for (pod, excluded) in
+        [(&near.on_primary, vec![]), (&near.on_secondary, vec![on(here, route(eni_table, ONPREM_CIDR.to_string()))])]
+    {
         let (node, pod) = (near.node.clone(), pod.clone());
         match onprem {
             Onprem::Translated => tooth(
@@ -197,7 +215,7 @@ pub fn of_berth(layout: &Layout) -> Vec<Tooth> {
         }
     }
     let pod = near.on_secondary.clone();
-    let mut lines = vec![on(here, rule(REPLY_RULE, reply_mark)), on(here, route(reply_table, "default".to_owned()))];
+    let mut lines = vec![on(here, reply_rule()), on(here, route(reply_table, "default".to_owned()))];
     if *onprem == Onprem::Translated {
         // An excluded network is in the ENI's own table: a reply that is taken for a pod's own packet goes the same way.
         lines.push(on(here, Line::Nft { chain: "prerouting", containing: "ct direction reply" }));
@@ -210,25 +228,22 @@ pub fn of_berth(layout: &Layout) -> Vec<Tooth> {
     );
     let (node, pod) = (near.second_eni.clone(), near.on_primary.clone());
     tooth(
-        vec![
-            on(here, Line::Nft { chain: "prerouting", containing: "ct state new" }),
-            on(here, rule(REPLY_RULE, reply_mark)),
-        ],
+        vec![on(here, Line::Nft { chain: "prerouting", containing: "ct state new" }), on(here, reply_rule())],
         Box::new(move |witness| claims::by_node_port(witness, &node, &pod, Transport::Tcp)),
     );
     let (node, address) = (near.node.clone(), near.second_eni.address);
     tooth(
-        vec![on(here, rule(PRIMARY_ADDRESS_RULE, None))],
+        vec![on(here, Line::Rule { priority: PRIMARY_ADDRESS_PRIORITY, mark: None })],
         Box::new(move |witness| claims::node_by_eni(witness, &node, address, Transport::Tcp)),
     );
     let (from, unused) = (far.node.clone(), near.unused);
     tooth(
-        vec![on(here, route(PODS_TABLE, unused.to_string()))],
+        vec![on(here, route(pods_table, unused.to_string()))],
         Box::new(move |witness| claims::gone(witness, &from, unused)),
     );
     let (pod, source, to) = (near.on_secondary.clone(), near.unused, far.node.clone());
     tooth(
-        vec![on(here, Line::ReversePathFilter { table: PODS_TABLE, pod: pod.address })],
+        vec![on(here, Line::ReversePathFilter { table: pods_table, pod: pod.address })],
         Box::new(move |witness| claims::spoofed(witness, &pod, source, &to)),
     );
     teeth

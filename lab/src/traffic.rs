@@ -268,7 +268,8 @@ fn serve_tcp(listener: &TcpListener, stop: &AtomicBool) {
         if let Ok((mut stream, peer)) = listener.accept()
             && let Ok(local) = stream.local_addr()
         {
-            let _ = write!(stream, "{peer} {local}");
+            // In one piece: one packet.
+            let _ = stream.write_all(format!("{peer} {local}").as_bytes());
         }
     }
 }
