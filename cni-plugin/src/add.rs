@@ -29,8 +29,8 @@ pub(crate) fn add(config: &Config, sandbox: &Sandbox) -> Result<String, Failure>
         deadline_ms: 0,
     };
     let answer = converse(daemon.allocate(request))??;
-    let wired = convert::wiring(sandbox, &answer.attachments)
-        .and_then(|wiring| Ok((kernel.wire(present, &wiring)?, wiring)));
+    let wired =
+        convert::wiring(sandbox, &answer.attachments).and_then(|wiring| Ok((kernel.wire(present, &wiring)?, wiring)));
     match wired {
         Ok((link, wiring)) => Ok(result::added(config.version, kernel.netns.path(), &wiring, &link)),
         Err(mut failure) => {

@@ -5,8 +5,7 @@ use rustix::time::{ClockId, clock_gettime};
 /// `CLOCK_BOOTTIME` in nanoseconds: it counts on in suspend and never jumps.
 pub(crate) fn boottime_ns() -> u64 {
     let now = clock_gettime(ClockId::Boottime);
-    let (seconds, nanoseconds) = (now.tv_sec.unsigned_abs(), u64::from(now.tv_nsec.unsigned_abs() as u32));
-    seconds * 1_000_000_000 + nanoseconds
+    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
 }
 
 /// This boot's id; empty where `/proc` does not tell.

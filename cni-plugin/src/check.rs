@@ -15,9 +15,10 @@ use crate::failure::{Code, Failure};
 use crate::request::{Config, Sandbox};
 
 pub(crate) fn check(config: &Config, sandbox: &Sandbox) -> Result<(), Failure> {
-    let previous = config.previous.as_ref().ok_or_else(|| {
-        Failure::new(Code::Config, "the network configuration has no prevResult, which CHECK needs")
-    })?;
+    let previous = config
+        .previous
+        .as_ref()
+        .ok_or_else(|| Failure::new(Code::Config, "the network configuration has no prevResult, which CHECK needs"))?;
     let given: Vec<IpNet> = previous.ips.iter().filter_map(|ip| ip.address.parse().ok()).collect();
     let mut kernel = Kernel::open(sandbox)?;
     let present = pod::presence(&mut kernel.host, &mut kernel.pod, &sandbox.key).map_err(|e| refused(&e))?;
@@ -38,18 +39,12 @@ pub(crate) fn check(config: &Config, sandbox: &Sandbox) -> Result<(), Failure> {
         let text = format!("ipamd says {}, prevResult says {}", list(&wiring.addresses), list(&given));
         return Err(broken([text]));
     }
-    let faults =
-        pod::verify(&mut kernel.host, &mut kernel.pod, &wiring, &link).map_err(|error| refused(&error))?;
+    let faults = pod::verify(&mut kernel.host, &mut kernel.pod, &wiring, &link).map_err(|error| refused(&error))?;
     if faults.is_empty() { Ok(()) } else { Err(broken(faults.iter().map(ToString::to_string))) }
 }
 
 /// What the sandbox interface should have by the runtime's memory; what that does not know is taken as it is.
-fn remembered(
-    kernel: &mut Kernel,
-    sandbox: &Sandbox,
-    link: &PodLink,
-    given: &[IpNet],
-) -> Result<Wiring, Failure> {
+fn remembered(kernel: &mut Kernel, sandbox: &Sandbox, link: &PodLink, given: &[IpNet]) -> Result<Wiring, Failure> {
     let state = kernel.host.link_by_index(link.host.index).map_err(|e| refused(&e))?;
     let routes = kernel.host.own_routes_to(link.host.index).map_err(|e| refused(&e))?;
     let to_pod = |route: &&Route| {

@@ -14,7 +14,6 @@ use crate::failure::{Code, Failure};
 
 /// A version of the CNI specification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(clippy::enum_variant_names, reason = "version numbers have no other names")]
 pub enum CniVersion {
     /// The oldest with CHECK.
     V0_4_0,
@@ -157,8 +156,7 @@ impl Request {
             "STATUS" => Verb::Status,
             "GC" => Verb::Gc,
             other => {
-                let message =
-                    format!("invalid CNI_COMMAND: {other:?} is none of ADD, DEL, CHECK, GC, STATUS, VERSION");
+                let message = format!("invalid CNI_COMMAND: {other:?} is none of ADD, DEL, CHECK, GC, STATUS, VERSION");
                 return Err(Failure::new(Code::Environment, message));
             }
         };

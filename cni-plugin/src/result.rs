@@ -12,7 +12,7 @@ struct AddResult {
     #[serde(rename = "cniVersion")]
     cni_version: &'static str,
     interfaces: Vec<Interface>,
-    ips: Vec<Address>,
+    ips: Vec<Ip>,
     routes: Vec<Route>,
     dns: Dns,
 }
@@ -29,7 +29,7 @@ struct Interface {
 }
 
 #[derive(Serialize)]
-struct Address {
+struct Ip {
     /// "4" or "6", before 1.0.0.
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<&'static str>,
@@ -60,7 +60,7 @@ pub(crate) fn added(version: CniVersion, netns: &Path, wiring: &Wiring, link: &P
         },
     ];
     let family = |ipv4| if ipv4 { "4" } else { "6" };
-    let ips = wiring.addresses.iter().map(|net| Address {
+    let ips = wiring.addresses.iter().map(|net| Ip {
         version: (version < CniVersion::V1_0_0).then(|| family(net.addr().is_ipv4())),
         interface: 1,
         address: net.to_string(),
@@ -88,10 +88,7 @@ pub(crate) fn versions(version: CniVersion) -> String {
         #[serde(rename = "supportedVersions")]
         supported_versions: [&'static str; 3],
     }
-    json(&Versions {
-        cni_version: version.as_str(),
-        supported_versions: CniVersion::ALL.map(CniVersion::as_str),
-    })
+    json(&Versions { cni_version: version.as_str(), supported_versions: CniVersion::ALL.map(CniVersion::as_str) })
 }
 
 fn json(value: &impl Serialize) -> String {

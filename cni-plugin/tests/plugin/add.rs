@@ -21,10 +21,22 @@ fn the_result_has_the_shape_of_each_version() {
     for (version, expected) in [
         (
             "0.4.0",
-            expect_test::expect![[r#"{"cniVersion":"0.4.0","interfaces":[{"name":"eni1e28b46c9ac","mac":"a2:81:b5:24:be:cf"},{"name":"eth0","mac":"9a:eb:b0:e8:85:2c","sandbox":"NETNS"}],"ips":[{"version":"4","interface":1,"address":"10.0.0.101/32","gateway":"169.254.1.1"}],"routes":[{"dst":"0.0.0.0/0","gw":"169.254.1.1"}],"dns":{}}"#]],
+            expect_test::expect![[
+                r#"{"cniVersion":"0.4.0","interfaces":[{"name":"eni0d7763386da","mac":"f2:35:a5:7c:06:c4"},{"name":"eth0","mac":"76:8e:22:68:33:74","sandbox":"NETNS"}],"ips":[{"version":"4","interface":1,"address":"10.0.0.101/32","gateway":"169.254.1.1"}],"routes":[{"dst":"0.0.0.0/0","gw":"169.254.1.1"}],"dns":{}}"#
+            ]],
         ),
-        ("1.0.0", expect_test::expect![[""]]),
-        ("1.1.0", expect_test::expect![[""]]),
+        (
+            "1.0.0",
+            expect_test::expect![[
+                r#"{"cniVersion":"1.0.0","interfaces":[{"name":"eni0d7763386da","mac":"f2:35:a5:7c:06:c4"},{"name":"eth0","mac":"76:8e:22:68:33:74","sandbox":"NETNS"}],"ips":[{"interface":1,"address":"10.0.0.101/32","gateway":"169.254.1.1"}],"routes":[{"dst":"0.0.0.0/0","gw":"169.254.1.1"}],"dns":{}}"#
+            ]],
+        ),
+        (
+            "1.1.0",
+            expect_test::expect![[
+                r#"{"cniVersion":"1.1.0","interfaces":[{"name":"eni0d7763386da","mac":"f2:35:a5:7c:06:c4","mtu":9001},{"name":"eth0","mac":"76:8e:22:68:33:74","mtu":9001,"sandbox":"NETNS"}],"ips":[{"interface":1,"address":"10.0.0.101/32","gateway":"169.254.1.1"}],"routes":[{"dst":"0.0.0.0/0","gw":"169.254.1.1"}],"dns":{}}"#
+            ]],
+        ),
     ] {
         let (node, sandbox) = (Node::new(), Place::new());
         let _daemon = Daemon::start(node.run_dir.path());

@@ -142,11 +142,7 @@ impl Ipam for Service {
             Some(attachment) => Ok(Response::new(CheckResponse { attachments: vec![attachment.clone()] })),
             None => Err(proto::refuse(
                 tonic::Code::NotFound,
-                &Refusal {
-                    reason: Reason::UnknownSandbox.into(),
-                    message: "no lease".into(),
-                    ..Refusal::default()
-                },
+                &Refusal { reason: Reason::UnknownSandbox.into(), message: "no lease".into(), ..Refusal::default() },
             )),
         }
     }

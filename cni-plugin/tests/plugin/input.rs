@@ -53,8 +53,7 @@ fn a_configuration_that_cannot_work_is_code_7() {
     for (field, value) in [("name", json!("")), ("name", json!(null)), ("runDir", json!("relative"))] {
         let mut config = node.config("1.0.0");
         config[field] = value;
-        let (code, message) =
-            node.sandbox("ADD", "c1", "web-0", Some(&sandbox)).stdin(&config.to_string()).fail();
+        let (code, message) = node.sandbox("ADD", "c1", "web-0", Some(&sandbox)).stdin(&config.to_string()).fail();
         assert_eq!((code, message.contains(field)), (7, true), "{message}");
     }
 }

@@ -172,7 +172,11 @@ impl Call<'_> {
         let object: Value = serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout:?}"));
         let version = object["cniVersion"].as_str().unwrap_or_default();
         assert!(["0.4.0", "1.0.0", "1.1.0"].contains(&version), "{stdout}");
-        let text = format!("{} {}", object["msg"].as_str().unwrap_or_default(), object["details"].as_str().unwrap_or_default());
+        let text = format!(
+            "{} {}",
+            object["msg"].as_str().unwrap_or_default(),
+            object["details"].as_str().unwrap_or_default()
+        );
         (object["code"].as_u64().unwrap_or_else(|| panic!("{stdout}")), text.trim_end().to_owned())
     }
 }

@@ -7,10 +7,7 @@ fn version_names_what_is_supported_in_the_version_it_was_asked_in() {
     let node = Node::new();
     for version in ["0.4.0", "1.0.0", "1.1.0"] {
         let text = node.call("VERSION").stdin(&format!(r#"{{"cniVersion":"{version}"}}"#)).succeed();
-        assert_eq!(
-            text,
-            format!(r#"{{"cniVersion":"{version}","supportedVersions":["0.4.0","1.0.0","1.1.0"]}}"#)
-        );
+        assert_eq!(text, format!(r#"{{"cniVersion":"{version}","supportedVersions":["0.4.0","1.0.0","1.1.0"]}}"#));
     }
     let latest = r#"{"cniVersion":"1.1.0","supportedVersions":["0.4.0","1.0.0","1.1.0"]}"#;
     assert_eq!(node.call("VERSION").stdin("").succeed(), latest);
