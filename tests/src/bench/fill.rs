@@ -1,0 +1,133 @@
+//! 110 pods at once on a fresh node, in real time: EC2 takes 300 ms a call, and a device appears 3 s after its attach.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use lab::{
+    Lab,
+    pods::{Pod, at_once},
+    wait,
+};
+use sim::{
+    Request, Response, Times,
+    requests::{CreateNetworkInterface, NewEni},
+};
+
+use super::{
+    figure::{Figure, Samples},
+    node::{Bed, INSTANCE_TYPE, PATIENCE},
+};
+
+const PODS: usize = 110;
+const LATENCY: Duration = Duration::from_millis(300);
+const DEVICE: Duration = Duration::from_secs(3);
+const RUNS: usize = 3;
+
+/// Longer than anything that the daemon waits for between two calls: the device, and a little.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// The figures among those wanted, each told when it is there.
+pub fn measure(wanted: impl Fn(&str) -> bool, mut tell: impl FnMut(Figure)) -> Result<()> {
+    if wanted("fill_110") || wanted("calls_110_warm_eni") {
+        let runs: Vec<Run> = (0..if wanted("fill_110") { RUNS } else { 1 }).map(|_| run(&[])).collect::<Result<_>>()?;
+        if wanted("fill_110") {
+            tell(fill(&runs));
+        }
+        if wanted("calls_110_warm_eni") {
+            tell(calls("calls_110_warm_eni", &runs, 18.0));
+        }
+    }
+    if wanted("calls_110_warm_ip") {
+        tell(calls("calls_110_warm_ip", &[run(&[("WARM_IP_TARGET", "5")])?], 16.0));
+    }
+    Ok(())
+}
+
+/// One fresh node, filled.
+#[derive(Debug)]
+struct Run {
+    /// Create, attach and device, one after the other, once, in this VPC.
+    once: Duration,
+    /// Until each pod had its address.
+    served: Vec<Duration>,
+    /// Why the others have none.
+    failed: Vec<String>,
+    /// EC2 calls from the daemon's start until it had nothing more to do.
+    calls: u64,
+    by_action: String,
+}
+
+fn run(environment: &[(&str, &str)]) -> Result<Run> {
+    let times = Times { device: DEVICE, attach: DEVICE, ..Times::INSTANT };
+    let mut once = Duration::ZERO;
+    let bed = Bed::start(LATENCY, times, environment, |lab| {
+        once = create_attach_device(lab)?;
+        Ok(())
+    })?;
+    bed.quiet(QUIET)?;
+    let mut pods: Vec<Pod> = (0..PODS).map(|at| bed.node().pod(&format!("pod-{at}"))).collect::<Result<_>>()?;
+    let begun = Instant::now();
+    let (mut served, mut failed) = (Vec::new(), Vec::new());
+    for result in at_once(&mut pods, |pod| pod.add().map(|_| begun.elapsed())) {
+        match result {
+            Ok(time) => served.push(time),
+            Err(error) => failed.push(format!("{error:#}")),
+        }
+    }
+    bed.quiet(QUIET)?;
+    let (calls, by_action) = (bed.calls(), bed.calls_by_action());
+    drop(pods);
+    bed.stop()?;
+    Ok(Run { once, served, failed, calls, by_action })
+}
+
+fn fill(runs: &[Run]) -> Figure {
+    let last = Samples::seconds(runs.iter().map(|run| run.served.iter().max().copied().unwrap_or_default()));
+    let once = Samples::seconds(runs.iter().map(|run| run.once));
+    let figure = Figure::relative("fill_110", "s", &last, ("create_attach_device", &once), 1.5);
+    let failed: Vec<&String> = runs.iter().flat_map(|run| &run.failed).collect();
+    match failed.first() {
+        None => figure.remark("no ADD failed"),
+        Some(first) => Figure { holds: Some(false), ..figure }.remark(format!(
+            "{} of {} ADDs FAILED: {first}",
+            failed.len(),
+            runs.len() * PODS
+        )),
+    }
+}
+
+fn calls(name: &'static str, runs: &[Run], goal: f64) -> Figure {
+    let counts = Samples::new(runs.iter().map(|run| f64::from(u32::try_from(run.calls).unwrap_or(u32::MAX))));
+    let remark = runs.first().map(|run| run.by_action.clone()).unwrap_or_default();
+    Figure::absolute(name, "calls", &counts, goal).remark(remark)
+}
+
+/// What one more ENI takes at the very least, on an instance of its own.
+fn create_attach_device(lab: &Lab) -> Result<Duration> {
+    let nodes = lab.nodes();
+    let known = nodes.first().and_then(|node| lab.world().attached(node.instance()).into_iter().next());
+    let subnet = known.context("the node has a primary ENI")?.subnet;
+    let instance = lab.world().launch(INSTANCE_TYPE, &subnet).context("launching an instance")?;
+    let begun = Instant::now();
+    let made =
+        CreateNetworkInterface { eni: NewEni { subnet, ..NewEni::default() }, ..CreateNetworkInterface::default() };
+    let eni = match call(lab, Request::CreateNetworkInterface(made))? {
+        Response::CreateNetworkInterface { eni, .. } => eni.id,
+        other => anyhow::bail!("CreateNetworkInterface answered {other:?}"),
+    };
+    call(
+        lab,
+        Request::AttachNetworkInterface { eni: eni.clone(), instance: instance.clone(), device_index: 1, card: 0 },
+    )?;
+    let visible =
+        || lab.world().attached(&instance).into_iter().find(|attached| attached.eni == eni && attached.device_visible);
+    wait::until(PATIENCE, visible).context("the device did not appear")?;
+    let took = begun.elapsed();
+    lab.world().make(Request::TerminateInstances { instances: vec![instance] }).context("terminating an instance")?;
+    Ok(took)
+}
+
+fn call(lab: &Lab, request: Request) -> Result<Response> {
+    let world = std::sync::Arc::clone(lab.world());
+    Ok(lab.block_on(async move { world.call(request).await })?)
+}

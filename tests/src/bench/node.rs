@@ -1,0 +1,125 @@
+//! A node with nothing but the daemon on it, for measuring.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use lab::{
+    Lab, LabSettings,
+    node::{Ipamd, Node},
+    trouble::Latency,
+    wait,
+};
+use sim::Times;
+
+/// What every namespace's name begins with.
+pub const PREFIX: &str = "bben";
+
+/// 8 ENIs with 30 addresses each.
+pub const INSTANCE_TYPE: &str = "m5.4xlarge";
+
+/// Addresses for pods on it.
+pub const CAPACITY: usize = 8 * 29;
+
+/// How long anything of the lab may take.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A VPC with one node, whose daemon runs.
+#[derive(Debug)]
+pub struct Bed {
+    // Dropped first: the lab takes its namespace away.
+    ipamd: Ipamd,
+    node: Node,
+    lab: Lab,
+}
+
+impl Bed {
+    /// Starts all of it. `prepare` sees the VPC before the daemon does.
+    pub fn start(
+        latency: Duration,
+        times: Times,
+        environment: &[(&str, &str)],
+        prepare: impl FnOnce(&Lab) -> Result<()>,
+    ) -> Result<Self> {
+        let mut settings = LabSettings::with_prefix(PREFIX).with_nodes(&[INSTANCE_TYPE]);
+        settings.world.latency = Latency::fixed(latency);
+        settings.world.ec2.times = times;
+        let lab = Lab::start(settings).context("starting a lab")?;
+        prepare(&lab)?;
+        lab.world().forget_calls();
+        let node = lab.nodes().first().context("the lab has a node")?.clone();
+        let ipamd = node.start_ipamd(environment)?;
+        Ok(Self { ipamd, node, lab })
+    }
+
+    /// The node.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// The lab.
+    pub fn lab(&self) -> &Lab {
+        &self.lab
+    }
+
+    /// EC2 calls of the daemon, since it started.
+    pub fn calls(&self) -> u64 {
+        self.lab.world().calls().values().sum()
+    }
+
+    /// Each action and how often, for a remark.
+    pub fn calls_by_action(&self) -> String {
+        let calls = self.lab.world().calls();
+        calls.iter().map(|(action, count)| format!("{action} {count}")).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Waits until the daemon has not called EC2 for that long.
+    pub fn quiet(&self, time: Duration) -> Result<()> {
+        let begun = self.lab.world().now();
+        let calm = || {
+            let world = self.lab.world();
+            let last = world.log().last().map_or(begun, |call| call.at.max(begun));
+            (world.now().saturating_sub(last) >= time).then_some(())
+        };
+        wait::until(PATIENCE, calm)
+            .with_context(|| format!("the daemon went on calling EC2 for {PATIENCE:?}: {}", self.calls_by_action()))
+    }
+
+    /// Waits until so many addresses can be handed out.
+    pub fn free(&self, wanted: usize) -> Result<()> {
+        let mut seen = String::new();
+        let enough = || {
+            let (_, text) = self.node.get("/metrics").ok()?;
+            let free =
+                text.lines().find_map(|line| line.strip_prefix("berth_addresses{state=\"Free\",family=\"ipv4\"} "));
+            free.unwrap_or("no such line").clone_into(&mut seen);
+            free.and_then(|free| free.parse::<usize>().ok()).filter(|free| *free >= wanted)
+        };
+        match wait::until(PATIENCE, enough) {
+            Some(_) => Ok(()),
+            None => {
+                bail!("{wanted} addresses were not free within {PATIENCE:?} (free: {seen})\n{}", self.node.log_tail(20))
+            }
+        }
+    }
+
+    /// VmRSS of the daemon, in MiB.
+    pub fn resident(&self) -> Result<f64> {
+        let path = format!("/proc/{}/status", self.ipamd.pid());
+        let status = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a process has a VmRSS")?;
+        let kib: u32 = line.trim().trim_end_matches("kB").trim().parse().context("VmRSS is a number of kB")?;
+        Ok(f64::from(kib) / 1024.0)
+    }
+
+    /// Takes it all down, in order.
+    pub fn stop(self) -> Result<()> {
+        let begun = Instant::now();
+        self.ipamd.stop()?;
+        tracing::debug!(seconds = begun.elapsed().as_secs_f64(), "stopped the daemon");
+        drop(self.node);
+        self.lab.stop()
+    }
+}
