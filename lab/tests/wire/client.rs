@@ -148,11 +148,11 @@ async fn exchange(
     body: &str,
 ) -> Option<Answer> {
     let mut stream = TcpStream::connect(server).await.expect("the server listens");
-    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n");
-    for (name, value) in headers {
-        text.push_str(&format!("{name}: {value}\r\n"));
-    }
-    text.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+    let given: String = headers.iter().map(|(name, value)| [name, ": ", value, "\r\n"].concat()).collect();
+    let length = body.len();
+    let text = format!(
+        "{method} {path} HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n{given}Content-Length: {length}\r\n\r\n{body}"
+    );
     stream.write_all(text.as_bytes()).await.expect("the server reads");
     let mut answer = String::new();
     // A connection that is reset has no answer either.

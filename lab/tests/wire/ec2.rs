@@ -73,7 +73,8 @@ async fn a_new_eni_is_described_as_ec2_does() {
         </networkInterface>
         <clientToken>once</clientToken>
         </CreateNetworkInterfaceResponse>
-    "#]].assert_eq(&answer.pretty());
+    "#]]
+    .assert_eq(&answer.pretty());
 }
 
 #[tokio::test]
@@ -209,7 +210,8 @@ async fn an_attached_eni_is_described_as_ec2_does() {
         </item>
         </reservationSet>
         </DescribeInstancesResponse>
-    "#]].assert_eq(&answer.pretty());
+    "#]]
+    .assert_eq(&answer.pretty());
 }
 
 #[tokio::test]
@@ -229,7 +231,8 @@ async fn a_refusal_is_written_as_ec2_does() {
         </Errors>
         <RequestID>00000000-0000-4000-8000-000000000000</RequestID>
         </Response>
-    "#]].assert_eq(&answer.pretty());
+    "#]]
+    .assert_eq(&answer.pretty());
 }
 
 #[tokio::test]
@@ -256,7 +259,8 @@ async fn an_assign_answers_with_the_new_addresses_only() {
         <assignedIpv4PrefixSet>
         </assignedIpv4PrefixSet>
         </AssignPrivateIpAddressesResponse>
-    "#]].assert_eq(&lab.call(&call).await.pretty());
+    "#]]
+    .assert_eq(&lab.call(&call).await.pretty());
 }
 
 #[tokio::test]

@@ -111,11 +111,12 @@ async fn the_facts_of_an_eni_are_below_its_mac() {
     let macs = "meta-data/network/interfaces/macs/";
     assert_eq!(metadata.get(macs).await, format!("{}/", primary.mac));
     let below = format!("{macs}{}/", primary.mac);
-    let mut seen = metadata.get(&below).await;
-    for name in seen.clone().lines() {
+    let mut seen = Vec::new();
+    for name in metadata.get(&below).await.lines() {
         let value = metadata.get(&format!("{below}{name}")).await.replace('\n', " ");
-        seen = seen.replace(&format!("{name}\n"), &format!("{name}: {value}\n"));
+        seen.push(format!("{name}: {value}\n"));
     }
+    let mut seen = seen.concat();
     for (value, stand_in) in [
         (primary.eni.as_str(), "ENI"),
         (&primary.mac.to_string(), "MAC"),
@@ -139,7 +140,9 @@ async fn the_facts_of_an_eni_are_below_its_mac() {
         subnet-ipv4-cidr-block: 10.0.0.0/24
         vpc-id: VPC
         vpc-ipv4-cidr-block: 10.0.0.0/16
-        vpc-ipv4-cidr-blocks"#]].assert_eq(&seen);
+        vpc-ipv4-cidr-blocks: 10.0.0.0/16
+    "#]]
+    .assert_eq(&seen);
 }
 
 #[tokio::test]
