@@ -112,7 +112,7 @@ impl<C: Cloud, L: Ledger, H: Host, K: Clock> Node<C, L, H, K> {
     /// When to look again if nothing happens.
     fn wake(&self) -> Instant {
         let now = self.clock.now();
-        let next = self.state.next_wake(now).map_or(Duration::from_hours(1), |at| at.since(now));
+        let next = self.state.next_wake().map_or(Duration::from_hours(1), |at| at.since(now));
         let wake = Instant::now() + next;
         self.stopping.map_or(wake, |until| until.min(wake))
     }

@@ -57,6 +57,8 @@ pub struct State {
     /// Why the pool cannot be what it should be.
     pub(crate) held: Option<Refusal>,
     pub(crate) stopping: bool,
+    /// When the last event was applied.
+    applied: BootTime,
 
     dirty: BTreeSet<Key>,
     effects: Vec<Effect>,
@@ -66,6 +68,7 @@ pub struct State {
 impl State {
     /// Applies one event: the records to write first, then the effects to have.
     pub fn apply(&mut self, now: Now, event: Event) -> Step {
+        self.applied = now.at;
         match event {
             Event::Facts(facts) => self.learn(facts),
             Event::FactsMissing(refusal) => self.facts_missing = Some(refusal),
@@ -113,6 +116,7 @@ impl State {
             grown_at: None,
             held: None,
             stopping: false,
+            applied: BootTime::default(),
             dirty: BTreeSet::new(),
             effects: Vec::new(),
             reconcile: false,
@@ -123,6 +127,7 @@ impl State {
     /// not leased before EC2 confirms them.
     pub fn restore(policy: Policy, now: BootTime, entries: impl IntoIterator<Item = Entry>) -> Self {
         let mut state = Self::new(policy);
+        state.applied = now;
         let mut addresses = Vec::new();
         for entry in entries {
             match entry {
@@ -156,8 +161,9 @@ impl State {
         state
     }
 
-    /// When to apply [`Event::Tick`] if nothing else happens; always after `now`.
-    pub fn next_wake(&self, now: BootTime) -> Option<BootTime> {
+    /// When to apply [`Event::Tick`] if nothing else happens. It may have passed already: whatever was due by the last event was looked
+    /// at then, and nothing that became due since is forgotten.
+    pub fn next_wake(&self) -> Option<BootTime> {
         let deadlines = self.waiting.iter().map(|request| request.deadline);
         let refill = self.short_since.map(|since| since.after(crate::COALESCE));
         let doubts = self.intents.values().filter_map(|intent| intent.doubt.as_ref().and_then(|doubt| doubt.next));
@@ -175,7 +181,7 @@ impl State {
             .chain(cooling)
             .chain(self.pauses.ends())
             .chain(self.next_reads())
-            .filter(|at| *at > now)
+            .filter(|at| *at > self.applied)
             .min()
     }
 

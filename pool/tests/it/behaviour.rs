@@ -358,3 +358,14 @@ fn explain_says_where_the_numbers_come_from() {
         0 waiting; supply 8 (0 asked for); short 1, over 0"]]
     .assert_eq(&explained.lines.join("\n"));
 }
+
+#[test]
+fn what_became_due_while_the_shell_was_busy_is_not_forgotten() {
+    let mut world = World::new(addresses(1, 0));
+    world.answer(Fate::Answered);
+    let due = world.state.next_wake().expect("the refill waits for others to join it");
+    world.at = due.0 + secs(1);
+    assert_eq!(world.state.next_wake(), Some(due));
+    world.event(Event::Tick);
+    assert!(matches!(world.open[0].1, Call::Assign { .. }), "{:?}", world.open);
+}

@@ -156,7 +156,7 @@ impl World {
                 continue;
             }
             let soon = self.now().after(Duration::from_mins(1));
-            match self.state.next_wake(self.now()) {
+            match self.state.next_wake() {
                 Some(wake) if wake <= soon => {
                     self.at = wake.0;
                     self.event(Event::Tick);

@@ -167,8 +167,13 @@ impl Bench {
                 if round > 0 {
                     measured.del.of(who).extend(ran.iter().map(|ran| ran.took));
                 }
-                self.settle(who, &sandboxes)?;
+                // What the daemon does after a DEL must not disturb who is next.
+                if who == Who::Plugin {
+                    gone(&sandboxes, who)?;
+                    self.bed.free(CAPACITY)?;
+                }
             }
+            self.clear(&sandboxes)?;
             ensure!(self.bed.calls() == calls, "the daemon called EC2 meanwhile: {}", self.bed.calls_by_action());
         }
         sandboxes.remove()?;
@@ -234,20 +239,23 @@ impl Bench {
         Program { path: self.floor.clone(), arguments: floor.arguments(), ..Program::default() }
     }
 
-    /// Waits until nothing of the pods is left, or takes it away.
-    fn settle(&self, who: Who, sandboxes: &Sandboxes) -> Result<()> {
-        let netns = sandboxes.of(who);
-        if who != Who::Plugin {
-            self.floor_node.enter(|| Socket::open()?.send(Batch::from_iter([Change::delete_group(GROUP)])))??;
-        }
-        let gone = || netns.iter().all(|netns| matches!(link(netns), Ok(false))).then_some(());
-        wait::until(PATIENCE, gone).with_context(|| format!("links of {who:?} were still there after {PATIENCE:?}"))?;
-        if who == Who::Plugin { self.bed.free(CAPACITY) } else { Ok(()) }
+    /// The floor leaves its links to us.
+    fn clear(&self, sandboxes: &Sandboxes) -> Result<()> {
+        self.floor_node.enter(|| Socket::open()?.send(Batch::from_iter([Change::delete_group(GROUP)])))??;
+        gone(sandboxes, Who::Floor)?;
+        gone(sandboxes, Who::Raw)
     }
 }
 
+/// Waits until the links are gone.
+fn gone(sandboxes: &Sandboxes, who: Who) -> Result<()> {
+    let none = || sandboxes.of(who).iter().all(|netns| matches!(has_link(netns), Ok(false))).then_some(());
+    wait::until(PATIENCE, none)
+        .with_context(|| format!("links of the {} were still there after {PATIENCE:?}", who.name()))
+}
+
 /// Is there an `eth0`?
-fn link(netns: &Netns) -> Result<bool> {
+fn has_link(netns: &Netns) -> Result<bool> {
     netns.enter(|| Ok(Socket::open()?.link_by_name("eth0")?.is_some()))?
 }
 
