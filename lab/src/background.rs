@@ -66,8 +66,10 @@ pub(crate) fn up(settings: &LabSettings, words: &[String]) -> Result<ExitCode> {
     let prefixed = if prefix == "berth-lab" { String::new() } else { format!("--prefix {prefix} ") };
     println!("  lab exec {prefixed}a -- ip -br addr");
     println!("  lab exec {prefixed}a -- ipamctl pool");
+    println!("  lab pod {prefixed}add a web");
+    println!("  lab exec {prefixed}a-web -- ip route");
     println!("  lab fault {prefixed}refuse AssignPrivateIpAddresses RequestLimitExceeded");
-    println!("  lab down {prefixed}");
+    println!("  lab down {}", prefixed.trim_end());
     Ok(ExitCode::SUCCESS)
 }
 

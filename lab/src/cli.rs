@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     background, demo, ec2, fault,
     interrupt::Signals,
+    play,
     settings::{LabSettings, NodeSettings},
     trouble::Latency,
 };
@@ -38,7 +39,7 @@ enum Command {
         #[command(flatten)]
         which: Which,
     },
-    /// Run a program inside a node, with Berth's environment
+    /// Run a program inside a node (`a`) or a pod (`a-NAME`), with Berth's environment
     Exec {
         #[command(flatten)]
         which: Which,
@@ -47,6 +48,13 @@ enum Command {
         /// The program and its arguments
         #[arg(last = true, required = true)]
         program: Vec<OsString>,
+    },
+    /// Add a pod to a node of a running lab, or delete one
+    Pod {
+        #[command(flatten)]
+        which: Which,
+        #[command(subcommand)]
+        order: play::Order,
     },
     /// Serve EC2 alone, without nodes
     Ec2 {
@@ -136,6 +144,7 @@ impl Command {
             Self::Hold { shape, bare } => background::hold(shape.settings("berth-lab"), bare),
             Self::Down { which } => background::down(&which.prefix),
             Self::Exec { which, node, program } => background::exec(&which.prefix, &node, &program),
+            Self::Pod { which, order } => order.carry_out(&which.prefix),
             Self::Ec2 { listen } => serve_ec2(listen),
             Self::Demo { shape, pods } => demo::run(shape.settings("berth-demo"), pods),
             Self::Fault { which, fault } => fault.send(&which.prefix),

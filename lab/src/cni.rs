@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::node::Node;
+use crate::{netns::Netns, node::Node};
 
 /// One call. Every field can be set wrong on purpose.
 #[derive(Debug, Clone)]
@@ -78,12 +78,18 @@ impl Call {
 
     /// With the network configuration of a node, and the result of the ADD if there was one.
     #[must_use]
-    pub fn configured(mut self, node: &Node, version: &str, previous: Option<&Value>) -> Self {
+    pub fn configured(self, node: &Node, version: &str, previous: Option<&Value>) -> Self {
+        self.in_run_dir(&node.run_dir(), version, previous)
+    }
+
+    /// The same for a daemon's run directory.
+    #[must_use]
+    pub(crate) fn in_run_dir(mut self, run_dir: &Path, version: &str, previous: Option<&Value>) -> Self {
         let mut configuration = json!({
             "cniVersion": version,
             "name": "berth",
             "type": "berth-cni",
-            "runDir": node.run_dir(),
+            "runDir": run_dir,
         });
         if let Some(previous) = previous {
             configuration["prevResult"] = previous.clone();
@@ -94,8 +100,11 @@ impl Call {
 
     /// Runs the plugin in the node, with this environment and nothing else.
     pub fn run(&self, node: &Node) -> Result<Reply> {
-        let plugin = node.program("berth-cni")?;
-        let mut command = Command::new(&plugin);
+        self.run_in(node.netns(), &node.program("berth-cni")?)
+    }
+
+    pub(crate) fn run_in(&self, node: &Netns, plugin: &Path) -> Result<Reply> {
+        let mut command = Command::new(plugin);
         command
             .env_clear()
             .env("CNI_COMMAND", &self.command)
@@ -108,7 +117,6 @@ impl Call {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let output = node
-            .netns()
             .enter(|| {
                 let mut child = command.spawn()?;
                 if let Some(mut stdin) = child.stdin.take() {

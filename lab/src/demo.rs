@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 use crate::{
     claims::{self, Outcome},
@@ -38,6 +38,7 @@ pub(crate) fn run(settings: LabSettings, pods: usize) -> Result<ExitCode> {
     for program in ["ipamd", "berth-cni", "ipamctl"] {
         settings.programs.path(program)?;
     }
+    ensure!(settings.nodes.len() >= 2, "the demo shows traffic between nodes: it needs two");
     let prefix = settings.prefix.clone();
     interrupt::guarded(&prefix, move || {
         let mut show = Show::new();
@@ -238,5 +239,8 @@ impl Show {
 }
 
 fn line(what: impl Display) {
-    println!("  {what}");
+    // What is being abandoned has nothing more to say.
+    if !interrupt::ending() {
+        println!("  {what}");
+    }
 }

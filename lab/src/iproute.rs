@@ -21,6 +21,16 @@ pub(crate) fn ip(netns: &Netns, lines: &str) -> Result<()> {
     feed(netns, Command::new("ip").args(["-batch", "-"]), lines)
 }
 
+/// The same, going on after failures: for taking things away that may be gone already.
+pub(crate) fn ip_tolerant(netns: &Netns, lines: &str) {
+    if lines.is_empty() {
+        return;
+    }
+    if let Err(error) = feed(netns, Command::new("ip").args(["-force", "-batch", "-"]), lines) {
+        tracing::debug!(netns = netns.name(), error = format!("{error:#}"), "some ip commands failed");
+    }
+}
+
 /// Loads an nftables script in one transaction.
 pub(crate) fn nft(netns: &Netns, script: &str) -> Result<()> {
     if script.trim().is_empty() {

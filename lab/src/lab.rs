@@ -55,6 +55,7 @@ impl Lab {
     /// Clears what an earlier lab of this prefix left, then brings everything up. Nothing is left when it fails.
     pub fn start(settings: LabSettings) -> Result<Self> {
         settings.check()?;
+        ensure!(rustix::process::geteuid().is_root(), "a lab makes network namespaces: it needs root");
         sweep(&settings.prefix)?;
         let prefix = settings.prefix.clone();
         let lab = Self::bring_up(settings);

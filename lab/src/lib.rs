@@ -20,6 +20,7 @@ pub mod mutations;
 pub mod netns;
 pub mod node;
 pub mod node_port;
+mod play;
 pub mod pods;
 pub mod settings;
 pub mod teeth;

@@ -47,7 +47,9 @@ impl Netns {
         if !self.exists() {
             return Ok(());
         }
-        succeed(Command::new("ip").args(["netns", "del", &self.name]))
+        let removed = succeed(Command::new("ip").args(["netns", "del", &self.name]));
+        // Somebody else may have been faster.
+        if self.exists() { removed } else { Ok(()) }
     }
 
     /// Names in `/run/netns` that begin with `prefix`.

@@ -65,14 +65,18 @@ impl LabSettings {
         directory_of(&self.prefix)
     }
 
+    /// Letters, digits and hyphens.
+    pub(crate) fn is_plain(name: &str) -> bool {
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    }
+
     /// Prefixes name folders, namespaces and, in part, processes: keep them plain.
     pub(crate) fn check(&self) -> Result<()> {
-        let plain = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        if !plain(&self.prefix) || self.prefix.len() < 4 {
+        if !Self::is_plain(&self.prefix) || self.prefix.len() < 4 {
             bail!("the prefix {:?} is not made of at least four letters, digits and hyphens", self.prefix);
         }
         for node in &self.nodes {
-            if !plain(&node.name) || ["vpc", "inet", "onprem"].contains(&node.name.as_str()) {
+            if !Self::is_plain(&node.name) || ["vpc", "inet", "onprem"].contains(&node.name.as_str()) {
                 bail!("a node cannot be called {:?}", node.name);
             }
         }

@@ -21,8 +21,11 @@ use rustix::net::{
 
 use crate::{host::Host, netns::Netns};
 
-/// How often a server looks whether it should stop, and a client asks again over UDP.
-const PULSE: Duration = Duration::from_millis(200);
+/// How often a client asks again over UDP.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// How often a server looks whether it should stop.
+const PULSE: Duration = Duration::from_millis(20);
 
 /// UDP or TCP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,7 +163,7 @@ impl<'a> Question<'a> {
         let socket = self.open(|| {
             let socket = UdpSocket::bind(self.source)?;
             socket.connect(self.to)?;
-            socket.set_read_timeout(Some(PULSE.min(self.patience)))?;
+            socket.set_read_timeout(Some(AGAIN.min(self.patience)))?;
             Ok(socket)
         })?;
         let deadline = Instant::now() + self.patience;

@@ -109,6 +109,7 @@ impl Fabric {
         }
         // Refuse first, then move, then accept: at no moment does the router take what the VPC would not.
         iproute::nft(&self.router, &orders.forbid)?;
+        iproute::ip_tolerant(&self.router, &orders.unplug);
         iproute::ip(&self.router, &orders.links)?;
         iproute::nft(&self.router, &orders.allow)?;
         for (id, port) in &orders.ports {

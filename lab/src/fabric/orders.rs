@@ -25,6 +25,8 @@ pub(super) struct Port {
 pub(super) struct Orders {
     /// `nft`: what is no longer accepted.
     pub(super) forbid: String,
+    /// `ip -batch`, tolerant: links, routes and neighbours that may be gone already.
+    pub(super) unplug: String,
     /// `ip -batch`: links, routes, neighbours.
     pub(super) links: String,
     /// `nft`: what is accepted from now on.
@@ -34,7 +36,7 @@ pub(super) struct Orders {
 
 impl Orders {
     pub(super) fn is_empty(&self) -> bool {
-        self.forbid.is_empty() && self.links.is_empty() && self.allow.is_empty()
+        self.forbid.is_empty() && self.unplug.is_empty() && self.links.is_empty() && self.allow.is_empty()
     }
 }
 
@@ -49,8 +51,8 @@ pub(super) fn orders(current: &BTreeMap<String, Port>, wanted: &[(Netns, Vec<Eni
             Some((node, eni)) if **node == port.plugged.node => {
                 for address in missing_from(&port.plugged.eni.addresses, &eni.addresses) {
                     orders.forbid(port, address);
-                    write_line(&mut orders.links, format_args!("route del {address}/32 dev {}", port.name));
-                    write_line(&mut orders.links, format_args!("neigh del {address} dev {}", port.name));
+                    write_line(&mut orders.unplug, format_args!("route del {address}/32 dev {}", port.name));
+                    write_line(&mut orders.unplug, format_args!("neigh del {address} dev {}", port.name));
                 }
                 orders.ports.insert(id.clone(), port.clone());
             }
@@ -67,7 +69,7 @@ pub(super) fn orders(current: &BTreeMap<String, Port>, wanted: &[(Netns, Vec<Eni
                     &mut orders.forbid,
                     format_args!("delete element inet fabric macs {{ \"{}\" . {mac} }}", port.name),
                 );
-                write_line(&mut orders.links, format_args!("link del {}", port.name));
+                write_line(&mut orders.unplug, format_args!("link del {}", port.name));
             }
         }
     }
@@ -214,11 +216,11 @@ mod tests {
         let after = vec![(node(), vec![eni("eni-1", 0, &["10.0.0.4"]), eni("eni-2", 1, &["10.0.0.6", "10.0.0.5"])])];
         let moved = orders(&orders(&BTreeMap::new(), &before).ports, &after);
         assert_eq!(moved.forbid, "delete element inet fabric addresses { \"p-eni-1\" . 10.0.0.5 }\n");
+        assert_eq!(moved.unplug, "route del 10.0.0.5/32 dev p-eni-1\nneigh del 10.0.0.5 dev p-eni-1\n");
         assert_eq!(moved.allow, "add element inet fabric addresses { \"p-eni-2\" . 10.0.0.5 }\n");
         assert_eq!(
             moved.links,
-            "route del 10.0.0.5/32 dev p-eni-1\nneigh del 10.0.0.5 dev p-eni-1\n\
-             route replace 10.0.0.5/32 dev p-eni-2\nneigh replace 10.0.0.5 lladdr 02:00:00:00:00:01 dev p-eni-2 nud permanent\n"
+            "route replace 10.0.0.5/32 dev p-eni-2\nneigh replace 10.0.0.5 lladdr 02:00:00:00:00:01 dev p-eni-2 nud permanent\n"
         );
     }
 }
