@@ -4,6 +4,7 @@
 //! reads what came back, [`crate::fault`] says what a failure was.
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     sync::{
         Arc,
@@ -102,30 +103,6 @@ impl Ec2 {
         seen::limits(instance_type, named).map_err(|missing| fault::incomplete(Action::DescribeInstanceTypes, &missing))
     }
 
-    async fn create(&self, call: Call) -> Result<Answer, Error> {
-        const ACTION: Action = Action::CreateNetworkInterface;
-        let Call::CreateEni { token, subnet, groups, addresses, description, tags } = call else {
-            unreachable!("only creations are created")
-        };
-        let tags: Vec<_> = tags.into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
-        let tags = (!tags.is_empty()).then(|| {
-            vec![TagSpecification::builder().resource_type(ResourceType::NetworkInterface).set_tags(Some(tags)).build()]
-        });
-        let addresses = (addresses > 0).then(|| number(addresses));
-        let groups = groups.iter().map(|group| group.as_str().to_owned()).collect();
-        let call = self
-            .client
-            .create_network_interface()
-            .client_token(token.as_str())
-            .subnet_id(subnet.as_str())
-            .set_groups(Some(groups))
-            .set_secondary_private_ip_address_count(addresses)
-            .description(description)
-            .set_tag_specifications(tags);
-        let output = ask(ACTION, |sent| call.customize().interceptor(sent).send()).await?;
-        seen::created(&output).map(Answer::Created).map_err(|missing| fault::incomplete(ACTION, &missing))
-    }
-
     async fn describe(&self, eni: &EniId) -> Result<Option<SeenEni>, Error> {
         const ACTION: Action = Action::DescribeNetworkInterfaces;
         let call = self.client.describe_network_interfaces().network_interface_ids(eni.as_str());
@@ -175,7 +152,20 @@ impl Cloud for Ec2 {
     async fn call(&self, call: Call) -> Result<Answer, Error> {
         let action = call.action();
         match call {
-            Call::CreateEni { .. } => self.create(call).await,
+            Call::CreateEni { token, subnet, groups, addresses, description, tags } => {
+                let groups = groups.iter().map(|group| group.as_str().to_owned()).collect();
+                let call = self
+                    .client
+                    .create_network_interface()
+                    .client_token(token.as_str())
+                    .subnet_id(subnet.as_str())
+                    .set_groups(Some(groups))
+                    .set_secondary_private_ip_address_count((addresses > 0).then(|| number(addresses)))
+                    .description(description)
+                    .set_tag_specifications(specification(tags));
+                let output = ask(action, |sent| call.customize().interceptor(sent).send()).await?;
+                seen::created(&output).map(Answer::Created).map_err(|missing| fault::incomplete(action, &missing))
+            }
             Call::Attach { eni, instance, device } => {
                 let call = self
                     .client
@@ -274,6 +264,14 @@ impl Intercept for Sent {
         self.0.store(true, Ordering::Relaxed);
         Ok(())
     }
+}
+
+fn specification(tags: BTreeMap<String, String>) -> Option<Vec<TagSpecification>> {
+    if tags.is_empty() {
+        return None;
+    }
+    let tags = tags.into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
+    Some(vec![TagSpecification::builder().resource_type(ResourceType::NetworkInterface).set_tags(Some(tags)).build()])
 }
 
 /// EC2's numbers are signed; ours that are too large for it are as wrong as the largest.

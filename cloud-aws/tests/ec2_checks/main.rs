@@ -1,0 +1,113 @@
+//! The list of EC2 checks, `tests/ec2_checks/checks.tsv`, through aws-sdk-ec2: the second client of the same list, beside boto3.
+//!
+//! Against `BERTH_EC2_ENDPOINT`, or else against the lab's EC2, which this program builds and starts. An argument runs the checks
+//! whose id contains it.
+
+mod addresses;
+mod attachments;
+mod interfaces;
+mod lab;
+mod launches;
+mod networks;
+mod region;
+
+use std::{collections::BTreeSet, env, pin::Pin, process::ExitCode, sync::Arc};
+
+use region::{Outcome, Region};
+use tokio::{
+    sync::Semaphore,
+    task::{JoinSet, LocalSet},
+};
+
+/// One line of the list.
+struct Check {
+    id: &'static str,
+    run: fn(Region) -> Pin<Box<dyn Future<Output = Outcome>>>,
+}
+
+/// `checks()` of the functions named: a function's name is the id of its check.
+macro_rules! checks {
+    ($($name:ident),* $(,)?) => {
+        pub(crate) fn checks() -> Vec<crate::Check> {
+            vec![$(crate::Check { id: stringify!($name), run: |region| Box::pin(async move { $name(&region).await }) }),*]
+        }
+    };
+}
+use checks;
+
+const LIST: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/ec2_checks/checks.tsv"));
+const AT_ONCE: usize = 16;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let only = env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    let checks: Vec<Check> =
+        [networks::checks(), launches::checks(), interfaces::checks(), attachments::checks(), addresses::checks()]
+            .into_iter()
+            .flatten()
+            .collect();
+    if let Err(difference) = same_as_the_list(&checks) {
+        println!("checks.tsv and this program differ: {difference:?}");
+        return ExitCode::FAILURE;
+    }
+    let lab = match env::var("BERTH_EC2_ENDPOINT") {
+        Ok(endpoint) => Ok((endpoint, None)),
+        Err(_) => lab::start().await.map(|lab| (lab.endpoint.clone(), Some(lab))),
+    };
+    let region = match &lab {
+        Ok((endpoint, _)) => Region::at(endpoint).await,
+        Err(error) => Err(region::Mismatch(error.to_string())),
+    };
+    let region = match region {
+        Ok(region) => region,
+        Err(mismatch) => {
+            println!("no EC2 to check: {}", mismatch.0);
+            return ExitCode::FAILURE;
+        }
+    };
+
+    let chosen = checks.into_iter().filter(|check| check.id.contains(&only)).collect();
+    let failed = LocalSet::new().run_until(run(chosen, &region)).await;
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn same_as_the_list(checks: &[Check]) -> Result<(), Vec<&'static str>> {
+    let listed: BTreeSet<_> = LIST.lines().skip(1).filter_map(|line| line.split('\t').next()).collect();
+    let written: BTreeSet<_> = checks.iter().map(|check| check.id).collect();
+    let difference: Vec<_> = listed.symmetric_difference(&written).copied().collect();
+    if difference.is_empty() { Ok(()) } else { Err(difference) }
+}
+
+/// Runs them, some at once, and says what came of each. Gives the number that failed.
+async fn run(checks: Vec<Check>, region: &Region) -> usize {
+    let turns = Arc::new(Semaphore::new(AT_ONCE));
+    let mut running = JoinSet::new();
+    println!("running {} checks", checks.len());
+    for check in checks {
+        let (turns, region) = (Arc::clone(&turns), region.clone());
+        running.spawn_local(async move {
+            let _turn = turns.acquire().await.expect("the semaphore is never closed");
+            (check.id, (check.run)(region).await)
+        });
+    }
+    let (mut passed, mut failures) = (0, Vec::new());
+    while let Some(done) = running.join_next().await {
+        match done {
+            Ok((id, Ok(()))) => {
+                passed += 1;
+                println!("test {id} ... ok");
+            }
+            Ok((id, Err(mismatch))) => {
+                println!("test {id} ... FAILED");
+                failures.push(format!("{id}: {}", mismatch.0));
+            }
+            Err(panic) => failures.push(panic.to_string()),
+        }
+    }
+    for failure in &failures {
+        println!("FAILED {failure}");
+    }
+    let verdict = if failures.is_empty() { "ok" } else { "FAILED" };
+    println!("\ntest result: {verdict}. {passed} passed; {} failed", failures.len());
+    failures.len()
+}
