@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use lab::{
     trouble::Latency,
-    world::{Outcome, Service},
+    world::{Outcome, Service, Trouble},
 };
-use sim::Action;
+use sim::{Action, Request, requests::Describe};
 
 use crate::client::Lab;
 
@@ -54,16 +54,21 @@ async fn a_call_hangs_until_its_caller_gives_up() {
     let lab = Lab::start().await;
     lab.fault(r#"{"action": "CreateNetworkInterface", "kind": "hang", "when": "after"}"#).await;
     let mut hanging = std::pin::pin!(create(&lab));
-    let done = async {
+    let others = async {
         while enis(&lab) == 0 {
             tokio::task::yield_now().await;
         }
+        // Whoever asks after it is answered before it.
+        for _ in 0..10 {
+            lab.call(&[("Action", "DescribeVpcs")]).await;
+        }
     };
     tokio::select! {
+        biased;
         answer = &mut hanging => panic!("it did not hang: {answer:?}"),
-        () = done => {}
+        () = others => {}
     }
-    tokio::time::timeout(Duration::ZERO, hanging).await.expect_err("done, and still no answer");
+    assert_eq!(enis(&lab), 1);
     assert_eq!(create(&lab).await.expect("an answer").status, 200, "the server is as good as before");
 }
 
@@ -119,6 +124,9 @@ async fn who_is_cut_off_gets_no_answer_no_effect_and_no_entry_in_the_log() {
     };
     lab.world.set_reachable(Service::Ec2, false);
     assert!(create(&lab).await.is_none());
+    assert!(lab.try_call(&[("Action", "Nonsense")]).await.is_none(), "not even an error is told");
+    let direct = lab.world.call(Request::DescribeVpcs(Describe::default())).await;
+    assert_eq!(direct, Err(Trouble::Lost));
     assert!(token().await.is_some(), "metadata is another service");
     lab.admin("PATCH", "/_lab/settings", r#"{"ec2_reachable": true, "metadata_reachable": false}"#).await;
     assert!(token().await.is_none());
