@@ -237,8 +237,7 @@ impl Facts {
         let Some(ec2) = self.ec2.ec2.get() else { unreachable!("the region is known before limits are asked for") };
         let began = std::time::Instant::now();
         let answer = ec2.instance_limits(instance_type).await;
-        let failed = answer.as_ref().err().map(|error| error.kind);
-        self.metrics.called(cloud::Action::DescribeInstanceTypes.name(), failed, began.elapsed());
+        self.metrics.called(cloud::Action::DescribeInstanceTypes, &answer, began.elapsed());
         let limits = answer?;
         let mut known = self.known_limits();
         known.insert(instance_type.to_owned(), KnownLimits { limits, read_at: wall() });
@@ -321,5 +320,34 @@ fn cloud_refusal(error: cloud::Error) -> Refusal {
         Kind::Throttled => Refusal::Throttled { action },
         Kind::Unreachable | Kind::Uncertain => Refusal::CloudUnreachable { action },
         _ => Refusal::CloudError { action, code },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn ec2_is_unreachable_until_its_region_is_known() {
+        let ec2 = LateEc2::new(Duration::from_secs(1));
+        let refused = ec2.call(Call::Describe { eni: "eni-1".into() }).await.expect_err("no region");
+        assert_eq!(refused.kind, Kind::Unreachable);
+    }
+
+    #[test]
+    fn failures_are_told_by_their_kind() {
+        let of = |kind| {
+            let action = cloud::Action::DescribeInstanceTypes;
+            cloud_refusal(cloud::Error { action, kind, code: "Code".to_owned(), message: String::new() }).name()
+        };
+        assert_eq!(of(Kind::Denied), "Denied");
+        assert_eq!(of(Kind::Throttled), "Throttled");
+        assert_eq!(of(Kind::Unreachable), "CloudUnreachable");
+        assert_eq!(of(Kind::Credentials), "CloudError");
+        let off = MetadataError::Refused { path: "mac".to_owned(), status: 403 };
+        assert_eq!(
+            metadata_refusal(&off),
+            Refusal::CloudError { action: "instance metadata".into(), code: "status 403".into() }
+        );
     }
 }

@@ -8,6 +8,8 @@ pub mod clock;
 pub mod config;
 pub mod convert;
 pub mod facts;
+#[cfg(test)]
+mod fake;
 pub mod grpc;
 pub mod host;
 pub mod ledger;

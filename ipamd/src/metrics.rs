@@ -11,9 +11,9 @@ use std::{
     time::Duration,
 };
 
-use cloud::{Answer, Call, Cloud};
+use cloud::{Action, Answer, Call, Cloud};
 use node::{Ledger, LedgerError};
-use pool::{Address, BootTime, EniState, Entry, Kind, Record, Refusal, State};
+use pool::{Address, BootTime, EniState, Entry, Record, Refusal, State};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _},
@@ -29,6 +29,8 @@ use prometheus_client::{
 
 /// From 100 us, a free address, to 2 minutes, an ENI that is slow to come.
 const WAITS: [f64; 15] = [1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 5.0, 10.0, 30.0, 60.0, 120.0];
+/// Milliseconds, of amazon-vpc-cni's summary: its sum and count are there, and buckets beside.
+const LATENCIES: [f64; 6] = [30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0];
 /// From 10 us.
 const COMMITS: [f64; 9] = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.1, 1.0];
 
@@ -58,6 +60,19 @@ struct OfVersion {
     version: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfApi {
+    api: &'static str,
+    error: &'static str,
+    status: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfApiError {
+    api: &'static str,
+    error: String,
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// All figures.
@@ -76,6 +91,8 @@ pub struct Metrics {
     awscni_none_free: Gauge,
     awscni_calls: Family<OfFunction, Gauge>,
     awscni_call_errors: Family<OfFunction, Gauge>,
+    awscni_latency: Histograms<OfApi>,
+    awscni_api_errors: Family<OfApiError, Gauge>,
 }
 
 impl Default for Metrics {
@@ -98,6 +115,8 @@ impl Default for Metrics {
             awscni_none_free: Gauge::default(),
             awscni_calls: Family::default(),
             awscni_call_errors: Family::default(),
+            awscni_latency: Family::new_with_constructor(|| Histogram::new(LATENCIES)),
+            awscni_api_errors: Family::default(),
         };
         let version: Family<OfVersion, Gauge> = Family::default();
         version.get_or_create(&OfVersion { version: crate::VERSION }).set(1);
@@ -123,6 +142,8 @@ impl Default for Metrics {
         );
         registry.register("awscni_ec2api_req_count", "EC2 calls", m.awscni_calls.clone());
         registry.register("awscni_ec2api_error_count", "EC2 calls that failed", m.awscni_call_errors.clone());
+        registry.register("awscni_aws_api_latency_ms", "How long EC2 calls took", m.awscni_latency.clone());
+        registry.register("awscni_aws_api_error_count", "EC2 calls that failed, by code", m.awscni_api_errors.clone());
         Self { registry, ..metrics }
     }
 }
@@ -173,13 +194,20 @@ impl Metrics {
     }
 
     /// EC2 was called.
-    pub fn called(&self, action: &'static str, failed: Option<Kind>, after: Duration) {
-        let outcome = failed.map_or_else(|| "ok".to_owned(), |kind| format!("{kind:?}"));
-        self.calls.get_or_create(&OfCall { action, outcome }).inc();
+    pub fn called<T>(&self, action: Action, outcome: &Result<T, cloud::Error>, after: Duration) {
+        let (action, failed) = (action.name(), outcome.as_ref().err());
+        let kind = failed.map_or_else(|| "ok".to_owned(), |error| format!("{:?}", error.kind));
+        self.calls.get_or_create(&OfCall { action, outcome: kind }).inc();
         self.call_seconds.get_or_create(&OfAction { action }).observe(after.as_secs_f64());
         self.awscni_calls.get_or_create(&OfFunction { r#fn: action }).inc();
-        if failed.is_some() {
+        let labels = match failed {
+            None => OfApi { api: action, error: "false", status: "200".to_owned() },
+            Some(error) => OfApi { api: action, error: "true", status: error.code.clone() },
+        };
+        self.awscni_latency.get_or_create(&labels).observe(after.as_secs_f64() * 1000.0);
+        if let Some(error) = failed {
             self.awscni_call_errors.get_or_create(&OfFunction { r#fn: action }).inc();
+            self.awscni_api_errors.get_or_create(&OfApiError { api: action, error: error.code.clone() }).inc();
         }
     }
 }
@@ -200,10 +228,10 @@ impl<C> Metered<C> {
 
 impl<C: Cloud> Cloud for Metered<C> {
     async fn call(&self, call: Call) -> Result<Answer, cloud::Error> {
-        let action = call.action().name();
+        let action = call.action();
         let began = std::time::Instant::now();
         let outcome = self.inner.call(call).await;
-        self.metrics.called(action, outcome.as_ref().err().map(|error| error.kind), began.elapsed());
+        self.metrics.called(action, &outcome, began.elapsed());
         outcome
     }
 }
@@ -314,7 +342,7 @@ impl Collector for PoolFigures {
 mod tests {
     use std::future::Future as _;
 
-    use pool::{EniId, Policy};
+    use pool::{EniId, Kind, Policy};
 
     use super::*;
 
@@ -322,7 +350,7 @@ mod tests {
 
     impl Cloud for Refuses {
         async fn call(&self, call: Call) -> Result<Answer, cloud::Error> {
-            let (code, message) = (String::new(), String::new());
+            let (code, message) = ("RequestLimitExceeded".to_owned(), String::new());
             Err(cloud::Error { action: call.action(), kind: Kind::Throttled, code, message })
         }
     }
@@ -353,6 +381,7 @@ mod tests {
             "awscni_no_available_ip_addresses 1",
             "awscni_ec2api_req_count{fn=\"DeleteNetworkInterface\"} 1",
             "awscni_ec2api_error_count{fn=\"DeleteNetworkInterface\"} 1",
+            "awscni_aws_api_error_count{api=\"DeleteNetworkInterface\",error=\"RequestLimitExceeded\"} 1",
             "awscni_assigned_ip_addresses 0",
             "berth_spool_replayed_total 0",
         ] {

@@ -4,7 +4,7 @@
 
 use std::{future::Future, io::Write as _, path::Path, process::ExitCode, sync::Arc, time::Duration};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use pool::{Event, Refusal};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -156,8 +156,16 @@ async fn run(config: Config, notes: Vec<Note>) -> anyhow::Result<()> {
         stopper.stop();
     });
 
-    node.run().await.context("running the node")?;
+    tokio::select! {
+        ended = node.run() => ended.context("running the node")?,
+        // They end only by a panic, and a daemon that lost a part of itself is started anew.
+        Some(ended) = tasks.join_next() => bail!("a part of the daemon ended: {ended:?}"),
+    }
     finish(server, run_dir).await;
+    tasks.shutdown().await;
+    if let Some(worker) = Arc::into_inner(worker) {
+        worker.stop();
+    }
     info!("stopped");
     Ok(())
 }

@@ -85,3 +85,85 @@ impl Spool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use datapath::{link::SandboxKey, spool::Entry};
+    use node::Allocation;
+    use pool::Pod;
+
+    use super::*;
+    use crate::{clock::NodeClock, fake};
+
+    fn entry(boot: &str, started: BootTime) -> Entry {
+        Entry {
+            key: SandboxKey { container_id: "c1".to_owned(), ifname: "eth0".to_owned() },
+            namespace: String::new(),
+            pod: String::new(),
+            address: String::new(),
+            started_boottime_ns: u64::try_from(started.0.as_nanos()).expect("a small time"),
+            boot_id: boot.to_owned(),
+        }
+    }
+
+    async fn leases(handle: &Handle) -> Option<usize> {
+        handle.read(|state, _| state.leases().count()).await
+    }
+
+    #[tokio::test]
+    async fn a_del_in_the_spool_ends_an_earlier_lease_of_this_boot_and_no_other() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (handle, _node) = fake::node();
+        handle.send(fake::facts());
+        let before = NodeClock::boottime();
+        let allocation = Allocation {
+            key: LeaseKey { container: "c1".to_owned(), ifname: "eth0".to_owned() },
+            pod: Pod::default(),
+            link: "eni1".to_owned(),
+            netns: String::new(),
+            started: NodeClock::boottime(),
+            deadline: NodeClock::boottime().after(Duration::from_secs(10)),
+        };
+        handle.allocate(allocation).await.expect("an address");
+        let metrics = Metrics::default();
+        let mut spool = Spool::new(dir.path(), "boot-1");
+        let directory = dir.path().join("spool");
+
+        for kept in [entry("boot-0", NodeClock::boottime()), entry("boot-1", before)] {
+            spool::leave(&directory, &kept).expect("left");
+            spool.replay(&handle, &metrics).await;
+            assert_eq!(leases(&handle).await, Some(1), "{kept:?}");
+            assert!(spool::read(&directory).expect("readable").is_empty(), "{kept:?} is done with");
+        }
+        spool::leave(&directory, &entry("boot-1", NodeClock::boottime())).expect("left");
+        spool.replay(&handle, &metrics).await;
+        assert_eq!(leases(&handle).await, Some(0));
+        assert!(spool::read(&directory).expect("readable").is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_nobody_can_read_stays_and_keeps_no_other_waiting() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (handle, _node) = fake::node();
+        let mut spool = Spool::new(dir.path(), "boot-1");
+        let directory = dir.path().join("spool");
+        spool::leave(&directory, &entry("boot-1", NodeClock::boottime())).expect("left");
+        std::fs::write(directory.join("00.json"), "{").expect("garbage");
+        spool.replay(&handle, &Metrics::default()).await;
+        let left = spool::read(&directory).expect("readable");
+        assert_eq!(left.iter().map(|left| left.path.clone()).collect::<Vec<_>>(), [directory.join("00.json")]);
+    }
+
+    #[tokio::test]
+    async fn a_del_stays_in_the_spool_while_the_node_cannot_take_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (handle, node) = fake::node();
+        handle.stop();
+        node.await.expect("no panic").expect("a good end");
+        let mut spool = Spool::new(dir.path(), "boot-1");
+        let directory = dir.path().join("spool");
+        spool::leave(&directory, &entry("boot-1", NodeClock::boottime())).expect("left");
+        spool.replay(&handle, &Metrics::default()).await;
+        assert_eq!(spool::read(&directory).expect("readable").len(), 1);
+    }
+}

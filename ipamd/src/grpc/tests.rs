@@ -1,12 +1,7 @@
-use std::{collections::BTreeMap, future::pending, os::unix::fs::PermissionsExt as _, path::PathBuf};
+use std::{os::unix::fs::PermissionsExt as _, path::PathBuf};
 
-use cloud::{Answer, Call, Cloud};
 use datapath::names::Numbering;
-use node::{Host, Ledger, LedgerError};
-use pool::{
-    AttachmentId, DeviceIndex, Entry, Event, InterfaceKind, Limits, Mac, NodeFacts, Policy, Record, SeenAttachment,
-    SeenEni, WantedEni,
-};
+use node::LedgerError;
 use proto::v1::{self, inspect_client::InspectClient, ipam_client::IpamClient};
 use tokio::task::JoinHandle;
 use tonic::{
@@ -16,66 +11,7 @@ use tonic::{
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use super::*;
-use crate::clock::NodeClock;
-
-#[derive(Default)]
-struct Memory(BTreeMap<String, Entry>);
-
-impl Ledger for Memory {
-    fn load(&mut self) -> Result<Vec<Entry>, LedgerError> {
-        Ok(self.0.values().cloned().collect())
-    }
-
-    fn commit(&mut self, records: &[Record]) -> Result<(), LedgerError> {
-        for record in records {
-            match record {
-                Record::Put(entry) => drop(self.0.insert(entry.key().to_string(), entry.clone())),
-                Record::Remove(key) => drop(self.0.remove(&key.to_string())),
-            }
-        }
-        Ok(())
-    }
-}
-
-/// An instance with one ENI of two addresses; whatever else it is asked never comes back.
-struct OneEni;
-
-impl Cloud for OneEni {
-    async fn call(&self, call: Call) -> Result<Answer, cloud::Error> {
-        let Call::Discover { instance } = call else { return pending().await };
-        Ok(Answer::Discovered(vec![SeenEni {
-            id: "eni-1".into(),
-            mac: Mac([2, 0, 0, 0, 0, 1]),
-            subnet: "subnet-1".into(),
-            primary: [10, 0, 0, 10].into(),
-            secondary: vec![[10, 0, 0, 11].into(), [10, 0, 0, 12].into()],
-            description: String::new(),
-            tags: BTreeMap::new(),
-            kind: InterfaceKind::Interface,
-            attachment: Some(SeenAttachment {
-                id: AttachmentId::from("eni-attach-1"),
-                instance: Some(instance),
-                device: DeviceIndex(0),
-                card: 0,
-                attached: true,
-                delete_on_termination: true,
-            }),
-        }]))
-    }
-}
-
-/// A kernel that carries everything at once.
-struct Carries(Arc<OnceLock<Handle>>);
-
-impl Host for Carries {
-    fn withdraw(&mut self, _: &[Ipv4Addr]) {}
-
-    fn reconcile(&mut self, wanted: Vec<WantedEni>) {
-        for eni in wanted {
-            self.0.get().expect("set before the node runs").send(Event::LinkReady(eni.eni));
-        }
-    }
-}
+use crate::fake;
 
 struct Daemon {
     dir: tempfile::TempDir,
@@ -90,11 +26,7 @@ impl Daemon {
     fn start() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let lock = RunLock::take(dir.path()).expect("the lock");
-        let known = Arc::new(OnceLock::new());
-        let (handle, node) =
-            node::start(Arc::new(OneEni), Memory::default(), Carries(Arc::clone(&known)), NodeClock, Policy::default())
-                .expect("an empty ledger");
-        known.set(handle.clone()).expect("once");
+        let (handle, node) = fake::node();
         let facing = Facing { numbering: Numbering::default(), mtu: 9001 };
         let signs = Arc::new(Signs::new(dir.path(), "boot-1"));
         let context = Arc::new(Context::new(
@@ -111,7 +43,6 @@ impl Daemon {
         tokio::spawn(signs.keep(handle.clone(), health.clone()));
         let until = async move { drop(stopped.wait_for(|stop| *stop).await) };
         let server = tokio::spawn(serve(listener, context, until, health));
-        let node = tokio::spawn(node.run());
         Self { dir, lock, handle, stop, server, node }
     }
 
@@ -120,14 +51,7 @@ impl Daemon {
     }
 
     fn learn(&self) {
-        self.handle.send(Event::Facts(NodeFacts {
-            instance: "i-1".into(),
-            primary: "eni-1".into(),
-            address: [10, 0, 0, 10].into(),
-            subnet: "subnet-1".into(),
-            groups: vec!["sg-1".into()],
-            limits: Limits { enis: 1, addresses_per_eni: 3 },
-        }));
+        self.handle.send(fake::facts());
     }
 
     async fn channel(&self) -> Channel {
@@ -142,13 +66,23 @@ impl Daemon {
     }
 
     async fn eventually(&self, wanted: ServingStatus) {
+        self.until(&format!("health is {wanted:?}"), async || self.health().await == wanted).await;
+    }
+
+    async fn waiting(&self, wanted: usize) {
+        let waits = async || self.handle.read(|state, _| state.waiting()).await == Some(wanted);
+        self.until(&format!("{wanted} requests wait"), waits).await;
+    }
+
+    async fn until(&self, what: &str, met: impl AsyncFn() -> bool) {
         let met = async {
-            while self.health().await != wanted {
+            while !met().await {
                 tokio::task::yield_now().await;
             }
         };
         if tokio::time::timeout(Duration::from_secs(10), met).await.is_err() {
-            panic!("health is {:?} and not {wanted:?}", self.health().await);
+            let state = self.handle.read(|state, now| format!("{:?}", state.explain(now))).await;
+            panic!("not within 10 s: {what}; the pool: {state:?}");
         }
     }
 }
@@ -225,6 +159,21 @@ async fn health_and_status_say_no_until_the_facts_are_known() {
     daemon.eventually(ServingStatus::Serving).await;
     let after = ipam.status(v1::StatusRequest {}).await.expect("a status").into_inner();
     assert!(after.serving && after.refusal.is_none(), "{after:?}");
+    daemon
+        .until("ready-once holds the boot id", async || {
+            std::fs::read_to_string(daemon.dir.path().join("ready-once")).is_ok_and(|held| held == "boot-1")
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_waits_no_more() {
+    let daemon = Daemon::start();
+    let mut ipam = IpamClient::new(daemon.channel().await);
+    let waiting = tokio::spawn(async move { ipam.allocate(add("c1")).await });
+    daemon.waiting(1).await;
+    waiting.abort();
+    daemon.waiting(0).await;
 }
 
 #[tokio::test]
@@ -232,12 +181,7 @@ async fn an_add_that_waits_when_the_daemon_stops_is_told_so() {
     let daemon = Daemon::start();
     let mut ipam = IpamClient::new(daemon.channel().await);
     let waiting = tokio::spawn(async move { ipam.allocate(add("c1")).await });
-    let queued = async {
-        while daemon.handle.read(|state, _| state.waiting()).await != Some(1) {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), queued).await.expect("the request waits");
+    daemon.waiting(1).await;
     daemon.stop.send_replace(true);
     daemon.handle.stop();
     let refused = waiting.await.expect("no panic").expect_err("no address");

@@ -101,14 +101,12 @@ impl Carry {
         let mut pass = Pass::default();
         let before = self.carried.clone();
         let wanted = self.wanted.lock().clone();
-        if let Err(error) = self.reconcile(&wanted) {
-            pass.failed = Some(error);
-        }
+        let installed = self.reconcile(&wanted, &mut pass.failed);
         for id in before.keys().filter(|id| !self.carried.contains_key(*id)) {
             info!(eni = %id, "the kernel carries the ENI no more");
             pass.events.push(Event::LinkGone(id.clone()));
         }
-        if pass.failed.is_none() {
+        if installed {
             for (id, carried) in &self.carried {
                 let new = before.get(id) != Some(carried);
                 if new {
@@ -130,13 +128,22 @@ impl Carry {
         pass
     }
 
-    fn reconcile(&mut self, wanted: &[WantedEni]) -> Result<(), NodeError> {
+    /// True when all that is carried now has its routes, rules and marks. An ENI that cannot be configured keeps no other one waiting.
+    fn reconcile(&mut self, wanted: &[WantedEni], failed: &mut Option<NodeError>) -> bool {
         self.carried.retain(|id, _| wanted.iter().any(|eni| eni.eni == *id));
         // Before metadata has told of the VPC nothing can be said about routes; what an earlier daemon left stays in force.
-        let Some(network) = self.network.clone() else { return Ok(()) };
+        let Some(network) = self.network.clone() else { return false };
         let mut enis = Vec::new();
         for eni in wanted {
-            match self.configure(eni, &network)? {
+            let link = match self.configure(eni, &network) {
+                Ok(link) => link,
+                Err(error) => {
+                    failed.get_or_insert(error);
+                    // One that was carried keeps what it has.
+                    self.carried.get(&eni.eni).map(|carried| carried.link.clone())
+                }
+            };
+            match link {
                 Some(link) => {
                     self.carried.insert(eni.eni.clone(), Carried { mac: Mac(eni.mac.0), link: link.clone() });
                     enis.push((eni.eni.clone(), desired_eni(eni, link, &network)));
@@ -146,10 +153,16 @@ impl Carry {
         }
         let Some(at) = enis.iter().position(|(_, eni)| eni.slot == Slot::PRIMARY) else {
             self.carried.clear();
-            return Ok(());
+            return false;
         };
-        let (primary_id, primary) = enis.remove(at);
-        self.install(network.vpc, (primary_id, primary), enis)
+        let primary = enis.remove(at);
+        match self.install(network.vpc, primary, enis) {
+            Ok(()) => true,
+            Err(error) => {
+                failed.get_or_insert(error);
+                false
+            }
+        }
     }
 
     /// The ENI's link as it should be; `None` while the kernel or metadata does not have it.
