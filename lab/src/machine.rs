@@ -16,11 +16,10 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Makes the namespace. Reverse path filtering is strict on every new link, as some distributions ship it: what
-    /// needs it otherwise has to say so.
+    /// Makes the namespace, with metadata's address on its loopback.
     pub fn boot(name: impl Into<String>) -> Result<Self> {
         let netns = Netns::create(name)?;
-        netns.sysctl(&[("net/ipv4/conf/all/rp_filter", "0"), ("net/ipv4/conf/default/rp_filter", "1")])?;
+        netns.sysctl(&[("net/ipv4/conf/all/rp_filter", "0"), ("net/ipv4/conf/default/rp_filter", "0")])?;
         iproute::ip(&netns, &format!("addr add {METADATA_ADDRESS}/32 dev lo\n"))?;
         Ok(Self { netns })
     }

@@ -4,7 +4,7 @@
 
 use std::net::Ipv4Addr;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use crate::{iproute, netns::Netns};
@@ -33,8 +33,13 @@ pub enum Line {
         /// Text.
         containing: &'static str,
     },
-    /// Reverse path filtering of the link that a pod's route leads to.
-    ReversePathFilter {
+    /// Reverse path filtering of an ENI's link, which must be loose: made strict.
+    LooseFilter {
+        /// The link.
+        link: String,
+    },
+    /// Strict reverse path filtering of the link that a pod's route leads to: switched off.
+    StrictFilter {
         /// Table of the pod's route.
         table: u32,
         /// The pod's address.
@@ -58,7 +63,8 @@ impl std::fmt::Display for Mutation {
             Line::Rule { priority, mark: Some(mark) } => write!(f, "rule {priority} fwmark {mark:#x}"),
             Line::Route { table, destination } => write!(f, "route {destination} in {table}"),
             Line::Nft { chain, containing } => write!(f, "nft {chain}: {containing}"),
-            Line::ReversePathFilter { .. } => write!(f, "rp_filter of the pod's link"),
+            Line::LooseFilter { link } => write!(f, "loose rp_filter of {link}"),
+            Line::StrictFilter { .. } => write!(f, "strict rp_filter of the pod's link"),
         }?;
         write!(f, " ({})", self.node.name().rsplit('-').next().unwrap_or_default())
     }
@@ -87,7 +93,10 @@ impl Mutation {
             Line::Rule { priority, mark } => self.remove_rules(*priority, *mark),
             Line::Route { table, destination } => self.remove_route(*table, destination),
             Line::Nft { chain, containing } => self.remove_nft(chain, containing),
-            Line::ReversePathFilter { table, pod } => self.disable_filter(*table, *pod),
+            Line::LooseFilter { link } => self.set_filter(link, "1"),
+            Line::StrictFilter { table, pod } => {
+                link_of(&self.node, *table, *pod).and_then(|link| self.set_filter(&link, "0"))
+            }
         };
         Ok(Removed { node: self.node.clone(), undo: undo.with_context(|| format!("removing {self}"))? })
     }
@@ -139,16 +148,14 @@ impl Mutation {
         Ok(Undo::Nft(replacement(&table)))
     }
 
-    fn disable_filter(&self, table: u32, pod: Ipv4Addr) -> Result<Undo> {
-        let link = link_of(&self.node, table, pod)?;
-        let keys = [format!("net/ipv4/conf/{link}/rp_filter"), "net/ipv4/conf/all/rp_filter".to_owned()];
-        let before =
-            keys.iter().map(|key| Ok((key.clone(), self.node.read_sysctl(key)?))).collect::<Result<Vec<_>>>()?;
-        if before.iter().all(|(_, value)| value == "0") {
-            bail!("it is off already");
-        }
-        self.node.sysctl(&keys.each_ref().map(|key| (key.as_str(), "0")))?;
-        Ok(Undo::Sysctls(before))
+    /// The kernel takes the stricter of `all` and the link's own (ip-sysctl), so `all` must not be in the way.
+    fn set_filter(&self, link: &str, value: &str) -> Result<Undo> {
+        let own = format!("net/ipv4/conf/{link}/rp_filter");
+        let all = "net/ipv4/conf/all/rp_filter".to_owned();
+        let before = [(own.clone(), self.node.read_sysctl(&own)?), (all.clone(), self.node.read_sysctl(&all)?)];
+        ensure!(before[0].1 != value, "it is {value} already");
+        self.node.sysctl(&[(&own, value), (&all, "0")])?;
+        Ok(Undo::Sysctls(before.to_vec()))
     }
 }
 

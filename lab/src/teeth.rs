@@ -29,6 +29,8 @@ pub struct Side {
     pub node: Host,
     /// The node, at the primary address of its second ENI.
     pub second_eni: Host,
+    /// The link of that ENI.
+    pub second_link: String,
     /// A pod with an address of the primary ENI.
     pub on_primary: Host,
     /// A pod with an address of the second ENI, which has slot 2.
@@ -66,6 +68,7 @@ impl Side {
         let unused = secondary.iter().find(|address| hosts.iter().all(|host| host.address != **address));
         Ok(Self {
             node: node.host().clone(),
+            second_link: second.link.clone(),
             second_eni: Host {
                 name: format!("{} by {}", node.name(), second.link),
                 address: *own,
@@ -215,7 +218,11 @@ pub fn of_berth(layout: &Layout) -> Vec<Tooth> {
         }
     }
     let pod = near.on_secondary.clone();
-    let mut lines = vec![on(here, reply_rule()), on(here, route(reply_table, "default".to_owned()))];
+    let mut lines = vec![
+        on(here, reply_rule()),
+        on(here, route(reply_table, "default".to_owned())),
+        on(here, Line::LooseFilter { link: near.second_link.clone() }),
+    ];
     if *onprem == Onprem::Translated {
         // An excluded network is in the ENI's own table: a reply that is taken for a pod's own packet goes the same way.
         lines.push(on(here, Line::Nft { chain: "prerouting", containing: "ct direction reply" }));
@@ -243,7 +250,7 @@ pub fn of_berth(layout: &Layout) -> Vec<Tooth> {
     );
     let (pod, source, to) = (near.on_secondary.clone(), near.unused, far.node.clone());
     tooth(
-        vec![on(here, Line::ReversePathFilter { table: pods_table, pod: pod.address })],
+        vec![on(here, Line::StrictFilter { table: pods_table, pod: pod.address })],
         Box::new(move |witness| claims::spoofed(witness, &pod, source, &to)),
     );
     teeth

@@ -13,7 +13,10 @@ mod rules;
 mod tap;
 mod witness;
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
 use anyhow::Result;
 use ipnet::Ipv4Net;
@@ -39,6 +42,12 @@ const INTERNET_GATEWAY: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 const ONPREM_GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 168, 100, 1);
 const INTERNET_MAC: &str = "02:00:00:00:ff:01";
 const ONPREM_MAC: &str = "02:00:00:00:ff:02";
+
+/// Reverse path filtering of links yet to come. Distributions make the links of a machine's network cards strict, so ENIs
+/// get that here, and nothing else does: what needs it otherwise, either way, has to say so.
+const NEW_LINKS_FILTER: &str = "net/ipv4/conf/default/rp_filter";
+const STRICT: &str = "1";
+const OFF: &str = "0";
 
 /// An attached ENI whose device the instance already sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,10 +116,22 @@ impl Fabric {
         if orders.is_empty() {
             return Ok(false);
         }
+        let receiving: BTreeSet<&Netns> = orders
+            .ports
+            .iter()
+            .filter(|(id, _)| !self.ports.contains_key(*id))
+            .map(|(_, port)| &port.plugged.node)
+            .collect();
         // Refuse first, then move, then accept: at no moment does the router take what the VPC would not.
         iproute::nft(&self.router, &orders.forbid)?;
         iproute::ip_tolerant(&self.router, &orders.unplug);
+        for node in &receiving {
+            node.sysctl(&[(NEW_LINKS_FILTER, STRICT)])?;
+        }
         iproute::ip(&self.router, &orders.links)?;
+        for node in &receiving {
+            node.sysctl(&[(NEW_LINKS_FILTER, OFF)])?;
+        }
         iproute::nft(&self.router, &orders.allow)?;
         for (id, port) in &orders.ports {
             if !self.ports.contains_key(id) {
