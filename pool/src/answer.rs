@@ -124,7 +124,7 @@ impl State {
             Call::Unassign { eni, addresses } => match kind {
                 Kind::Throttled | Kind::Unreachable | Kind::Denied | Kind::Credentials => {
                     for address in addresses {
-                        self.hold(&eni, address, Address::Free { since: now.at });
+                        self.hold(&eni, address, Some(Address::Free { since: now.at }));
                     }
                 }
                 _ => self.suspect(Some(eni)),

@@ -129,6 +129,11 @@ pub enum Address {
 }
 
 impl Address {
+    /// EC2 has it on our ENI, as far as we know: packets to it are for this node.
+    pub fn confirmed(&self) -> bool {
+        matches!(self, Self::Free { .. } | Self::Leased(_) | Self::Cooling { .. })
+    }
+
     /// The state's name.
     pub fn name(&self) -> &'static str {
         match self {

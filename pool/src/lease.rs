@@ -64,12 +64,9 @@ impl State {
         for attachment in &lease.attachments {
             let Path::Pooled { eni, .. } = &attachment.path;
             for address in &attachment.addresses {
-                let held = self.enis.get_mut(eni).and_then(|eni| eni.addresses.get_mut(address));
-                if let Some(held) = held
-                    && *held == Address::Leased(lease.key.clone())
-                {
-                    *held = Address::Cooling { until };
-                    self.touch(Key::Address(eni.clone(), *address));
+                let held = self.enis.get(eni).and_then(|eni| eni.addresses.get(address));
+                if held == Some(&Address::Leased(lease.key.clone())) {
+                    self.hold(eni, *address, Some(Address::Cooling { until }));
                 }
             }
         }
@@ -134,18 +131,10 @@ impl State {
                 addresses: vec![address],
             }],
         };
-        self.hold(&eni, address, Address::Leased(lease.key.clone()));
+        self.hold(&eni, address, Some(Address::Leased(lease.key.clone())));
         self.leases.insert(lease.key.clone(), lease.clone());
         self.touch(Key::Lease(lease.key.clone()));
         lease
-    }
-
-    /// Sets the state of an address.
-    pub(crate) fn hold(&mut self, eni: &EniId, address: Ipv4Addr, held: Address) {
-        if let Some(eni) = self.enis.get_mut(eni) {
-            eni.addresses.insert(address, held);
-        }
-        self.touch(Key::Address(eni.clone(), address));
     }
 
     /// Says no to whoever cannot be helped before its deadline.

@@ -230,13 +230,10 @@ impl State {
             }
         }
         for address in doubtful {
-            self.hold(id, address, Address::Unverified { absent: Some(now) });
+            self.hold(id, address, Some(Address::Unverified { absent: Some(now) }));
         }
         for address in gone {
-            if let Some(eni) = self.enis.get_mut(id) {
-                eni.addresses.remove(&address);
-            }
-            self.touch(Key::Address(id.clone(), address));
+            self.hold(id, address, None);
         }
     }
 
@@ -268,7 +265,7 @@ impl State {
             Some(lease) => Address::Leased(lease),
             None => Address::Free { since: now },
         };
-        self.hold(id, address, held);
+        self.hold(id, address, Some(held));
     }
 
     /// The lease that a running pod has on this address.
@@ -300,10 +297,7 @@ impl State {
 
     /// EC2 took this address back.
     pub(crate) fn depart(&mut self, now: BootTime, id: &EniId, address: Ipv4Addr) {
-        if let Some(eni) = self.enis.get_mut(id) {
-            eni.addresses.remove(&address);
-        }
-        self.touch(Key::Address(id.clone(), address));
+        self.hold(id, address, None);
         self.departed.insert(address, now);
         self.touch(Key::Departed(address));
     }
@@ -314,7 +308,7 @@ impl State {
         if now.since(first) < SETTLED {
             let free: Vec<_> = self.enis.get(id).map(free_addresses).unwrap_or_default();
             for address in free {
-                self.hold(id, address, Address::Unverified { absent: Some(now) });
+                self.hold(id, address, Some(Address::Unverified { absent: Some(now) }));
             }
             return;
         }

@@ -124,7 +124,7 @@ impl State {
 
     fn give_back(&mut self, now: BootTime, eni: EniId, addresses: Vec<Ipv4Addr>) {
         for address in &addresses {
-            self.hold(&eni, *address, Address::Unverified { absent: None });
+            self.hold(&eni, *address, Some(Address::Unverified { absent: None }));
         }
         self.effect(Effect::Withdraw(addresses.clone()));
         self.call(now, Call::Unassign { eni, addresses });

@@ -195,11 +195,7 @@ impl State {
                 let record = &eni.record;
                 let gone = matches!(record.state, EniState::Draining | EniState::Detaching);
                 let confirmed = |(address, held): (&Ipv4Addr, &Address)| {
-                    let holds = match held {
-                        Address::Unverified { .. } | Address::Quarantined(_) => false,
-                        Address::Free { .. } => !gone,
-                        Address::Leased(_) | Address::Cooling { .. } => true,
-                    };
+                    let holds = held.confirmed() && !(gone && matches!(held, Address::Free { .. }));
                     holds.then_some(*address)
                 };
                 Some(WantedEni {
@@ -327,7 +323,7 @@ impl State {
 
     /// This entry has changed: it is written, or removed if it is no more, with the step.
     pub(crate) fn touch(&mut self, key: Key) {
-        if matches!(key, Key::Eni(_) | Key::Address(..)) {
+        if matches!(key, Key::Eni(_)) {
             self.reconcile = true;
         }
         self.dirty.insert(key);
@@ -347,6 +343,19 @@ impl State {
             self.touch(Key::Intent(id));
         }
         self.effect(Effect::Call(id, call));
+    }
+
+    /// Sets the state of an address; `None`: it is not on the ENI any more. The kernel is told when it matters there: that an address is
+    /// leased or cools does not.
+    pub(crate) fn hold(&mut self, id: &EniId, address: Ipv4Addr, held: Option<Address>) {
+        let Some(eni) = self.enis.get_mut(id) else { return };
+        let confirmed = held.as_ref().is_some_and(Address::confirmed);
+        let before = match held {
+            Some(held) => eni.addresses.insert(address, held),
+            None => eni.addresses.remove(&address),
+        };
+        self.reconcile |= confirmed != before.is_some_and(|before| before.confirmed());
+        self.touch(Key::Address(id.clone(), address));
     }
 
     /// The number that the next free slot has.

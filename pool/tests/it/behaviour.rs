@@ -369,3 +369,13 @@ fn what_became_due_while_the_shell_was_busy_is_not_forgotten() {
     world.event(Event::Tick);
     assert!(matches!(world.open[0].1, Call::Assign { .. }), "{:?}", world.open);
 }
+
+#[test]
+fn a_pod_that_comes_or_goes_is_no_news_for_the_kernels_enis() {
+    let mut world = World::new(addresses(5, 0));
+    world.settle();
+    let told = world.reconciled;
+    world.add("a");
+    world.del("a");
+    assert_eq!(world.reconciled, told);
+}

@@ -43,6 +43,10 @@ pub struct World {
     /// Free addresses in the subnet.
     pub subnet_free: u32,
     pub links: BTreeSet<String>,
+    /// What the kernel was last told to carry.
+    pub carried: Vec<WantedEni>,
+    /// How often it was told.
+    pub reconciled: u32,
     tokens: BTreeMap<String, String>,
     policy: Policy,
     serial: u32,
@@ -85,6 +89,8 @@ impl World {
             limits,
             subnet_free: 10_000,
             links: BTreeSet::new(),
+            carried: Vec::new(),
+            reconciled: 0,
             tokens: BTreeMap::new(),
             policy,
             serial: 0,
@@ -129,11 +135,16 @@ impl World {
                     self.calls.push(call.clone());
                     self.open.push_back((id, call));
                 }
-                Effect::Released(..) | Effect::Withdraw(_) | Effect::Reconcile => {}
+                Effect::Reconcile => {
+                    self.reconciled += 1;
+                    self.carried = self.state.wanted();
+                }
+                Effect::Released(..) | Effect::Withdraw(_) => {}
             }
         }
         let wrong = self.state.check();
         assert!(wrong.is_empty(), "{wrong:#?}\n{:#?}", self.state);
+        assert_eq!(self.carried, self.state.wanted(), "the kernel was not told");
         self.no_lease_without_an_address();
     }
 
@@ -215,6 +226,7 @@ impl World {
         self.open.clear();
         self.links.clear();
         self.state = State::restore(self.policy.clone(), self.now(), self.ledger.values().cloned());
+        self.carried = self.state.wanted();
         let wrong = self.state.check();
         assert!(wrong.is_empty(), "after a restart: {wrong:#?}");
         self.facts();
