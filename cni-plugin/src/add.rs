@@ -29,10 +29,13 @@ pub(crate) fn add(config: &Config, sandbox: &Sandbox) -> Result<String, Failure>
         deadline_ms: 0,
     };
     let answer = converse(daemon.allocate(request))??;
+    let lives = matches!(present, Presence::Ours(_));
     let wired =
         convert::wiring(sandbox, &answer.attachments).and_then(|wiring| Ok((kernel.wire(present, &wiring)?, wiring)));
     match wired {
         Ok((link, wiring)) => Ok(result::added(config.version, kernel.netns.path(), &wiring, &link)),
+        // A pod that has its network already keeps its address, whatever this ADD failed on.
+        Err(failure) if lives => Err(failure),
         Err(mut failure) => {
             // Now, not when this ADD started: the lease was made in between.
             if let Err(also) = give_back(config, sandbox, String::new(), boot::boottime_ns()) {
@@ -66,11 +69,18 @@ impl Kernel {
     fn wire(&mut self, present: Presence, wiring: &Wiring) -> Result<PodLink, Failure> {
         let Self { netns, host, pod } = self;
         if let Presence::Ours(link) = present {
-            let faults = pod::verify(host, pod, wiring, &link).map_err(|e| refused(&e))?;
-            if !faults.is_empty() {
-                pod::complete(host, pod, wiring, &link).map_err(|e| refused(&e))?;
+            let held = pod.addresses(link.pod.index).map_err(|e| refused(&e))?;
+            let another_lease =
+                !held.iter().any(|net| wiring.addresses.contains(net)) && held.iter().any(|net| net.addr().is_ipv4());
+            if !another_lease {
+                let faults = pod::verify(host, pod, wiring, &link).map_err(|e| refused(&e))?;
+                if !faults.is_empty() {
+                    pod::complete(host, pod, wiring, &link).map_err(|e| refused(&e))?;
+                }
+                return Ok(link);
             }
-            return Ok(link);
+            // Of a lease that this container does not hold any more: the pod would speak from somebody else's address.
+            pod::delete(host, link.host.index).map_err(|e| refused(&e))?;
         }
         pod::wire(host, pod, netns, wiring).map_err(|error| match error {
             WiringError::IfnameTaken(name) => ifname_taken(&name),

@@ -72,22 +72,23 @@ impl Daemon {
         let deadline = Instant::now() + ALLOCATE;
         let mut missing_since: Option<Instant> = None;
         loop {
+            let begun = Instant::now();
             let mut request = request.clone();
             // The daemon should give up before we do, so that its reason is told.
-            let rest = deadline.saturating_duration_since(Instant::now()).saturating_sub(QUICK);
+            let rest = deadline.saturating_duration_since(begun).saturating_sub(QUICK);
             request.deadline_ms = u64::try_from(rest.as_millis()).unwrap_or(u64::MAX);
             let error = match self.client(deadline).await {
-                Ok(mut client) => {
-                    missing_since = None;
-                    match self.ask(deadline, client.allocate(request)).await {
-                        Err(error @ Silence::Unreachable { .. }) => error,
-                        answer => return answer,
-                    }
-                }
+                Ok(mut client) => match self.ask(deadline, client.allocate(request)).await {
+                    Err(error @ Silence::Unreachable { .. }) => error,
+                    answer => return answer,
+                },
                 Err(error) => error,
             };
             let now = Instant::now();
-            if now >= deadline || now - *missing_since.get_or_insert(now) >= RESTART {
+            // A daemon that took the request and kept it for a while was there until now.
+            let since = missing_since.filter(|_| now - begun < RESTART).unwrap_or(now);
+            missing_since = Some(since);
+            if now >= deadline || now - since >= RESTART {
                 return Err(error);
             }
             sleep(PAUSE).await;

@@ -274,11 +274,12 @@ pub fn delete(host: &mut Socket, link: LinkIndex) -> Result<(), WireError> {
     host.send(Batch::from_iter([Change::delete_link(link)]))
 }
 
-/// The link of this key: by its alias, or by its MAC if its making was cut short before it got one.
+/// The link of this key: by its alias, or by its MAC if its making was cut short before it got one, or the container's id
+/// was so long that the alias says nothing.
 fn belongs_to(link: &LinkState, key: &SandboxKey) -> bool {
-    match link.alias.as_deref() {
-        Some(alias) => alias.parse::<Alias>().is_ok_and(|alias| alias.key == *key),
-        None => link.veth && link.mac == Some(key.host_mac()),
+    match link.alias.as_deref().map(str::parse::<Alias>) {
+        Some(Ok(alias)) => alias.key == *key,
+        Some(Err(_)) | None => link.veth && link.mac == Some(key.host_mac()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! ADD: wired, wired again, wired beside others, and not wired at all.
 
+use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use datapath::link::Link;
@@ -81,6 +82,47 @@ fn the_same_add_mends_what_is_missing() {
     node.place.change(routes.iter().map(Change::delete_route));
     assert_eq!(node.sandbox("ADD", "c1", "web-0", Some(&sandbox)).result(), first);
     assert_eq!(node.place.socket.own_routes().expect("listed"), routes);
+}
+
+#[test]
+fn an_add_that_fails_for_a_pod_that_lives_costs_it_neither_link_nor_address() {
+    let (mut node, sandbox) = (Node::new(), Place::new());
+    let daemon = Daemon::start(node.run_dir.path());
+    node.sandbox("ADD", "c1", "web-0", Some(&sandbox)).succeed();
+    let before = node.place.links();
+    // An answer that the plugin cannot use.
+    let held = ("c1".to_owned(), "eth0".to_owned());
+    daemon.ledger().leases.get_mut(&held).expect("a lease").addresses.clear();
+    let (code, message) = node.sandbox("ADD", "c1", "web-0", Some(&sandbox)).fail();
+    assert_eq!((code, message.contains("ipamd answered with")), (11, true), "{message}");
+    assert_eq!(node.place.links(), before);
+    assert!(daemon.ledger().releases.is_empty());
+}
+
+#[test]
+fn a_link_of_a_lease_that_is_not_held_any_more_is_made_anew() {
+    let (mut node, mut sandbox) = (Node::new(), Place::new());
+    let daemon = Daemon::start(node.run_dir.path());
+    node.sandbox("ADD", "c1", "web-0", Some(&sandbox)).succeed();
+    daemon.ledger().leases.clear();
+    let second = node.sandbox("ADD", "c1", "web-0", Some(&sandbox)).result();
+    assert_eq!(second["ips"][0]["address"], "10.0.0.102/32");
+    let link = sandbox.links().remove(0);
+    let held: Vec<_> = sandbox.socket.addresses(link.index).expect("listed");
+    assert_eq!(held.iter().filter(|net| net.addr().is_ipv4()).count(), 1, "{held:?}");
+    assert_eq!(node.place.links().len(), 1);
+}
+
+#[test]
+fn a_container_with_a_very_long_id_is_found_again() {
+    let (mut node, mut sandbox) = (Node::new(), Place::new());
+    let _daemon = Daemon::start(node.run_dir.path());
+    let long = "c".repeat(300);
+    let first = node.sandbox("ADD", &long, "web-0", Some(&sandbox)).result();
+    assert_eq!(node.sandbox("ADD", &long, "web-0", Some(&sandbox)).result(), first);
+    assert_eq!(node.sandbox("DEL", &long, "web-0", None).succeed(), "");
+    assert_eq!(sandbox.link_names(), [""; 0]);
+    node.assert_bare();
 }
 
 #[test]
@@ -182,6 +224,43 @@ fn an_add_waits_for_a_daemon_that_restarts() {
         late.join().expect("started")
     });
     assert_eq!(started.ledger().leases.len(), 1);
+}
+
+#[test]
+fn an_add_asks_again_when_the_daemon_dies_with_its_request() {
+    let (node, sandbox) = (Node::new(), Place::new());
+    let run_dir = node.run_dir.path().to_owned();
+    let socket = run_dir.join("ipamd.sock");
+    let doomed = std::os::unix::net::UnixListener::bind(&socket).expect("bound");
+    let daemon = std::thread::scope(|scope| {
+        let next = scope.spawn(move || {
+            let (mut connection, _) = doomed.accept().expect("the plugin calls");
+            // The request is on its way; it ends without an answer.
+            let _ = connection.read(&mut [0; 4096]).expect("it says something");
+            drop((connection, doomed));
+            std::fs::remove_file(&socket).expect("removed");
+            Daemon::start(&run_dir)
+        });
+        let result = node.sandbox("ADD", "c1", "web-0", Some(&sandbox)).result();
+        assert_eq!(result["ips"][0]["address"], "10.0.0.101/32");
+        next.join().expect("started")
+    });
+    assert_eq!(daemon.ledger().allocates.len(), 1);
+}
+
+#[test]
+fn something_that_is_no_daemon_is_a_daemon_that_is_down() {
+    let (mut node, sandbox) = (Node::new(), Place::new());
+    let listener = std::os::unix::net::UnixListener::bind(node.run_dir.path().join("ipamd.sock")).expect("bound");
+    // Ends with the test's process.
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let _ = connection.expect("a call").write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    let (code, message) = node.sandbox("ADD", "c1", "web-0", Some(&sandbox)).fail();
+    assert_eq!((code, message.starts_with("DaemonUnreachable: ")), (11, true), "{message}");
+    node.assert_bare();
 }
 
 #[test]

@@ -100,8 +100,7 @@ fn malformed_variables_are_code_4_and_named() {
 
 #[test]
 fn a_namespace_that_is_not_there_or_is_none_is_code_4_and_named() {
-    // CHECK needs a result first; ADD says it at once.
-    let (mut node, _) = (Node::new(), ());
+    let mut node = Node::new();
     let daemon = Daemon::start(node.run_dir.path());
     for path in ["/nowhere/at/all", "/proc/self/status", "/proc/self/ns/uts", "/"] {
         let call = node.sandbox("ADD", "c1", "web-0", None).with("CNI_NETNS", path);

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::os::fd::AsRawFd as _;
 
 use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{
     AfSpecInet, AfSpecUnspec, InetDevConf, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
@@ -22,6 +22,9 @@ use crate::desired::{Route, Rule, Selector, Target};
 use crate::link::{Link, LinkIndex, Mac};
 use crate::names::PROTOCOL;
 use crate::netns::Netns;
+
+/// `IFLA_IFALIAS`.
+const IFLA_IFALIAS: u16 = 20;
 
 /// One request that changes something.
 #[derive(Debug)]
@@ -100,7 +103,10 @@ impl Change {
                 }
                 LinkSetting::Down => message.header.change_mask |= LinkFlags::Up,
                 LinkSetting::Name(name) => message.attributes.push(LinkAttribute::IfName(name)),
-                LinkSetting::Alias(alias) => message.attributes.push(LinkAttribute::IfAlias(alias)),
+                // Without a terminating zero: with one the kernel takes a byte less.
+                LinkSetting::Alias(alias) => {
+                    message.attributes.push(LinkAttribute::Other(DefaultNla::new(IFLA_IFALIAS, alias.into_bytes())))
+                }
                 LinkSetting::Group(group) => message.attributes.push(LinkAttribute::Group(group)),
                 LinkSetting::Mtu(mtu) => message.attributes.push(LinkAttribute::Mtu(mtu)),
                 LinkSetting::ReversePathFilter(filter) => {
