@@ -61,9 +61,13 @@ pub fn install(socket: &mut Socket, desired: &Desired) -> Result<Installed, Node
 
 /// The link with this MAC; `None` while the device has not appeared.
 pub fn find_link(socket: &mut Socket, mac: Mac) -> Result<Option<LinkState>, WireError> {
+    Ok(link_of(&socket.links()?, mac).cloned())
+}
+
+/// The link with this MAC in a listing: for many ENIs one listing is enough.
+pub fn link_of(links: &[LinkState], mac: Mac) -> Option<&LinkState> {
     // A VLAN or macvlan on top of an ENI has the ENI's MAC, and names its parent in the same namespace.
-    let own = |link: &LinkState| link.mac == Some(mac) && (link.peer.is_none() || link.peer_elsewhere);
-    Ok(socket.links()?.into_iter().find(own))
+    links.iter().find(|link| link.mac == Some(mac) && (link.peer.is_none() || link.peer_elsewhere))
 }
 
 /// What the link of a secondary ENI gets.
@@ -83,6 +87,11 @@ pub struct EniLink {
 /// Configures the link of a secondary ENI; `None` while the device has not appeared. Repeating it changes nothing.
 pub fn configure_eni(socket: &mut Socket, eni: &EniLink) -> Result<Option<Link>, WireError> {
     let Some(link) = find_link(socket, eni.mac)? else { return Ok(None) };
+    configure_link(socket, &link, eni).map(Some)
+}
+
+/// The same for a link that was found already.
+pub fn configure_link(socket: &mut Socket, link: &LinkState, eni: &EniLink) -> Result<Link, WireError> {
     let mut settings = vec![LinkSetting::ReversePathFilter(ReversePathFilter::Loose), LinkSetting::Up];
     settings.extend(eni.mtu.filter(|&mtu| mtu != link.mtu).map(LinkSetting::Mtu));
     let mut batch = Batch::from_iter([Change::set_link(link.index, settings)]);
@@ -95,7 +104,7 @@ pub fn configure_eni(socket: &mut Socket, eni: &EniLink) -> Result<Option<Link>,
     let connected = present.iter().filter(|net| net.addr().is_ipv4() && net.prefix_len() < 32);
     batch.extend(connected.map(|&net| Change::delete_connected_route(link.index, net)));
     socket.send(batch)?;
-    Ok(Some(Link { name: link.name, index: link.index }))
+    Ok(Link { name: link.name.clone(), index: link.index })
 }
 
 /// Sets the MTU of the primary ENI's link.

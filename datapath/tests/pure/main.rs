@@ -1,0 +1,6 @@
+//! What follows from the facts about a node, without a kernel.
+
+mod desired;
+mod diff;
+mod facts;
+mod nft;
