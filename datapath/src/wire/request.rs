@@ -105,7 +105,7 @@ impl Change {
                 LinkSetting::Name(name) => message.attributes.push(LinkAttribute::IfName(name)),
                 // Without a terminating zero: with one the kernel takes a byte less.
                 LinkSetting::Alias(alias) => {
-                    message.attributes.push(LinkAttribute::Other(DefaultNla::new(IFLA_IFALIAS, alias.into_bytes())))
+                    message.attributes.push(LinkAttribute::Other(DefaultNla::new(IFLA_IFALIAS, alias.into_bytes())));
                 }
                 LinkSetting::Group(group) => message.attributes.push(LinkAttribute::Group(group)),
                 LinkSetting::Mtu(mtu) => message.attributes.push(LinkAttribute::Mtu(mtu)),
