@@ -35,9 +35,11 @@ pub const ONPREM_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 100, 10);
 /// The network that the on-premises host is in.
 pub const ONPREM_CIDR: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 100, 0), 24);
 
-/// Router ports that are no ENIs.
-const INTERNET_PORT: &str = "inet";
-const ONPREM_PORT: &str = "onprem";
+/// The internet host's port, as a [`Crossing`] names it.
+pub const INTERNET: &str = "inet";
+/// The on-premises host's port, as a [`Crossing`] names it.
+pub const ONPREM: &str = "onprem";
+
 const INTERNET_GATEWAY: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 const ONPREM_GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 168, 100, 1);
 const INTERNET_MAC: &str = "02:00:00:00:ff:01";
@@ -101,8 +103,8 @@ impl Fabric {
             ("net/ipv6/conf/all/disable_ipv6", "1"),
             ("net/ipv6/conf/default/disable_ipv6", "1"),
         ])?;
-        let internet = outside(&router, prefix, INTERNET_PORT, INTERNET_MAC, INTERNET_ADDRESS, INTERNET_GATEWAY)?;
-        let onprem = outside(&router, prefix, ONPREM_PORT, ONPREM_MAC, ONPREM_ADDRESS, ONPREM_GATEWAY)?;
+        let internet = outside(&router, prefix, INTERNET, INTERNET_MAC, INTERNET_ADDRESS, INTERNET_GATEWAY)?;
+        let onprem = outside(&router, prefix, ONPREM, ONPREM_MAC, ONPREM_ADDRESS, ONPREM_GATEWAY)?;
         let nowhere: Vec<String> = vpc.iter().map(|cidr| format!("route add blackhole {cidr}\n")).collect();
         iproute::ip(&router, &nowhere.concat())?;
         let checks = Checks::default();

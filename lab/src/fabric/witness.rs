@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
 
 use anyhow::{Context, Result};
 
-use super::{INTERNET_MAC, INTERNET_PORT, ONPREM_MAC, ONPREM_PORT, Plugged, Tap};
+use super::{INTERNET, INTERNET_MAC, ONPREM, ONPREM_MAC, Plugged, Tap};
 use crate::{host::Host, netns::Netns};
 
 /// The patience of a claim that is expected to hold.
@@ -67,8 +67,8 @@ impl Witness {
     pub fn tap(&self) -> Result<Tap> {
         let mut places: BTreeMap<String, String> =
             self.plugged.iter().map(|plugged| (plugged.eni.mac.clone(), plugged.eni.id.clone())).collect();
-        places.insert(INTERNET_MAC.to_owned(), INTERNET_PORT.to_owned());
-        places.insert(ONPREM_MAC.to_owned(), ONPREM_PORT.to_owned());
+        places.insert(INTERNET_MAC.to_owned(), INTERNET.to_owned());
+        places.insert(ONPREM_MAC.to_owned(), ONPREM.to_owned());
         Tap::open(&self.router, places)
     }
 }
