@@ -284,9 +284,9 @@ fn a_restart_with_an_open_call_leases_nothing_unconfirmed() {
     let mut world = World::new(addresses(2, 0));
     world.settle();
     world.add("a");
-    world.add("b");
     world.later(Duration::from_millis(20));
     assert!(matches!(world.open[0].1, Call::Assign { .. }));
+    assert_eq!(world.state.available(), 1);
     world.crash();
     world.event(Event::LinkReady("eni-0".into()));
     assert_eq!(world.state.available(), 0);
@@ -378,4 +378,142 @@ fn a_pod_that_comes_or_goes_is_no_news_for_the_kernels_enis() {
     world.add("a");
     world.del("a");
     assert_eq!(world.reconciled, told);
+}
+
+#[test]
+fn a_stale_read_after_a_lost_answer_is_not_believed() {
+    let mut world = World::new(addresses(4, 0));
+    world.answer(Fate::Answered);
+    let before = world.enis["eni-0"].clone();
+    world.later(Duration::from_millis(20));
+    world.answer(Fate::LostAfter);
+    let read = |world: &mut World, answer: pool::SeenEni| {
+        let (id, call) = world.open.pop_front().expect("EC2 is read");
+        assert!(matches!(call, Call::Describe { .. }), "{call:?}");
+        world.event(Event::Answered(id, Ok(pool::Answer::Described(Some(answer)))));
+    };
+    read(&mut world, before.clone());
+    world.later(secs(6));
+    assert!(world.open.is_empty(), "nothing is asked twice before EC2 had time: {:?}", world.open);
+    world.later(secs(9));
+    let shown = world.enis["eni-0"].clone();
+    read(&mut world, shown);
+    world.settle();
+    assert_eq!(world.state.available(), 4);
+    assert_eq!(made(&world, |call| matches!(call, Call::Assign { .. })), 1);
+}
+
+#[test]
+fn an_eni_is_forgotten_after_two_reads_and_never_under_a_pod() {
+    for pods in [0, 1] {
+        let mut world = World::new(Policy { warm: Warm::Enis(2), ..Policy::default() });
+        world.settle();
+        let lost = world.enis.keys().find(|eni| *eni != "eni-0").cloned().expect("a second ENI");
+        // Pods spread over ENIs: of two, one is on the second.
+        world.add("a");
+        world.add("b");
+        let on_lost = |lease: &&pool::Lease| {
+            let pool::Path::Pooled { eni, .. } = &lease.attachments[0].path;
+            eni.as_str() == lost
+        };
+        let stays = world.state.leases().find(on_lost).expect("one of two").key.container.clone();
+        for name in ["a", "b"].iter().filter(|name| pods == 0 || **name != stays) {
+            world.del(name);
+        }
+        world.later(secs(31));
+        let mut reads = 0;
+        world.crash();
+        for _ in 0..40 {
+            let Some((id, call)) = world.open.pop_front() else {
+                world.later(secs(4));
+                continue;
+            };
+            let answer = match &call {
+                Call::Discover { .. } => {
+                    let seen = world.enis.iter().filter(|(name, _)| **name != lost).map(|(_, seen)| seen.clone());
+                    pool::Answer::Discovered(seen.collect())
+                }
+                Call::Describe { eni } if eni.as_str() == lost => {
+                    reads += 1;
+                    let known = world.state.enis().any(|eni| eni.record.id.as_str() == lost);
+                    assert!(known, "forgotten after {reads} reads");
+                    pool::Answer::Described(None)
+                }
+                _ => continue,
+            };
+            world.event(Event::Answered(id, Ok(answer)));
+            if reads == 1 {
+                let eni =
+                    world.state.enis().find(|eni| eni.record.id.as_str() == lost).expect("one read is no evidence");
+                assert_eq!(eni.record.state, pool::EniState::Ready);
+            }
+            if reads == 2 {
+                break;
+            }
+        }
+        assert_eq!(reads, 2);
+        let after = world.state.enis().find(|eni| eni.record.id.as_str() == lost).map(|eni| eni.record.state.clone());
+        match pods {
+            0 => assert_eq!(after, None),
+            _ => assert!(matches!(after, Some(pool::EniState::Quarantined(_))), "{after:?}"),
+        }
+        assert_eq!(world.state.leases().count(), pods);
+    }
+}
+
+#[test]
+fn a_repeated_create_that_ec2_did_not_look_at_says_nothing_about_the_first() {
+    for kind in [Kind::Throttled, Kind::Unreachable, Kind::Denied, Kind::Credentials] {
+        let mut world = World::new(Policy { warm: Warm::Enis(2), ..Policy::default() });
+        while !world.open.iter().any(|(_, call)| matches!(call, Call::CreateEni { .. })) {
+            if !world.step() {
+                world.later(Duration::from_millis(20));
+            }
+        }
+        let foremost = |world: &mut World| {
+            let at = world.open.iter().position(|(_, call)| matches!(call, Call::CreateEni { .. }));
+            world.open.rotate_left(at.expect("a create is open"));
+        };
+        foremost(&mut world);
+        world.answer(Fate::LostAfter);
+        world.later(secs(2));
+        foremost(&mut world);
+        world.answer(Fate::Refused(kind));
+        for _ in 0..5 {
+            world.settle();
+            world.later(secs(60));
+        }
+        assert_eq!(world.enis.len(), 2, "{kind:?}");
+        assert_eq!(world.state.available(), 18, "{kind:?}");
+    }
+}
+
+#[test]
+fn an_adopted_eni_is_used_and_never_let_go() {
+    let mut world = World::new(addresses(1, 0));
+    let mut adopted = world.enis["eni-0"].clone();
+    adopted.id = "eni-adopted".into();
+    adopted.mac = pool::Mac([2, 8, 8, 8, 8, 8]);
+    adopted.primary = std::net::Ipv4Addr::new(10, 0, 0, 20);
+    adopted.attachment.as_mut().expect("attached").device = pool::DeviceIndex(1);
+    world.enis.insert("eni-adopted".to_owned(), adopted);
+    world.settle();
+    for n in 0..12 {
+        world.add(&format!("p{n}"));
+    }
+    world.settle();
+    assert!(!world.enis["eni-adopted"].secondary.is_empty(), "it carries pods");
+    for n in 0..12 {
+        world.del(&format!("p{n}"));
+    }
+    for _ in 0..10 {
+        world.settle();
+        world.later(secs(60));
+    }
+    let state = world.state.enis().find(|eni| eni.record.id.as_str() == "eni-adopted").map(|eni| &eni.record.state);
+    assert_eq!(state, Some(&pool::EniState::Ready));
+    assert_eq!(
+        made(&world, |call| matches!(call, Call::Detach { .. } | Call::Delete { .. } | Call::Protect { .. })),
+        0
+    );
 }
