@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
     claims::{self, Outcome},
@@ -87,7 +87,8 @@ fn perform(settings: LabSettings, count: usize, show: &mut Show) -> Result<()> {
     show.step("who talks to whom, what the far side sees, and which ENIs the packets cross");
     let [node, other, ..] = lab.nodes() else { bail!("the demo needs two nodes") };
     let witness = lab.witness();
-    let (near, far) = (Side::of(&witness, node, &pods)?, Side::of(&witness, other, &pods)?);
+    let side = |node| Side::of(&witness, node, &pods).context("pods on second ENIs are needed: start more of them");
+    let (near, far) = (side(node)?, side(other)?);
     for outcome in paths(&witness, &near, &far) {
         show.outcome(&witness, &outcome);
     }

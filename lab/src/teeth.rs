@@ -1,6 +1,6 @@
 //! The table of claims x lines: every claim about a path, and the lines of the node without which it must not hold.
 
-use std::{fmt, time::Duration};
+use std::{fmt, net::Ipv4Addr, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use datapath::names::{Numbering, PRIMARY_ADDRESS_PRIORITY, Slot};
@@ -35,8 +35,8 @@ pub struct Side {
     pub on_primary: Host,
     /// A pod with an address of the second ENI, which has slot 2.
     pub on_secondary: Host,
-    /// An address of the second ENI that no pod has.
-    pub unused: std::net::Ipv4Addr,
+    /// An address of the second ENI that no pod has; `None` when pods have them all.
+    pub unused: Option<Ipv4Addr>,
 }
 
 /// Two nodes of one VPC.
@@ -76,7 +76,7 @@ impl Side {
             },
             on_primary: pod_on(first)?,
             on_secondary: pod_on(second)?,
-            unused: *unused.with_context(|| format!("pods have all addresses of {}", second.link))?,
+            unused: unused.copied(),
         })
     }
 }
@@ -243,12 +243,14 @@ pub fn of_berth(layout: &Layout) -> Vec<Tooth> {
         vec![on(here, Line::Rule { priority: PRIMARY_ADDRESS_PRIORITY, mark: None })],
         Box::new(move |witness| claims::node_by_eni(witness, &node, address, Transport::Tcp)),
     );
-    let (from, unused) = (far.node.clone(), near.unused);
+    // Without an address to try them with, these two claims do not hold.
+    let unused = near.unused.unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let from = far.node.clone();
     tooth(
         vec![on(here, route(pods_table, unused.to_string()))],
         Box::new(move |witness| claims::gone(witness, &from, unused)),
     );
-    let (pod, source, to) = (near.on_secondary.clone(), near.unused, far.node.clone());
+    let (pod, source, to) = (near.on_secondary.clone(), unused, far.node.clone());
     tooth(
         vec![on(here, Line::StrictFilter { table: pods_table, pod: pod.address })],
         Box::new(move |witness| claims::spoofed(witness, &pod, source, &to)),

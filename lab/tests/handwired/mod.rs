@@ -142,7 +142,14 @@ fn wire(machine: &Machine, enis: &[Eni; 2], onprem: Onprem, namespaces: &mut Vec
     };
     let (on_primary, on_secondary) = (pod(1, &enis[0]), pod(2, &enis[1]));
     let second_eni = Host { name: format!("{name} by eth1"), address: second, ..node.clone() };
-    Side { node, second_eni, second_link: "eth1".to_owned(), on_primary, on_secondary, unused: enis[1].addresses[2] }
+    Side {
+        node,
+        second_eni,
+        second_link: "eth1".to_owned(),
+        on_primary,
+        on_secondary,
+        unused: Some(enis[1].addresses[2]),
+    }
 }
 
 fn run(netns: &Netns, line: &str) {
