@@ -133,9 +133,16 @@ impl Carry {
         self.carried.retain(|id, _| wanted.iter().any(|eni| eni.eni == *id));
         // Before metadata has told of the VPC nothing can be said about routes; what an earlier daemon left stays in force.
         let Some(network) = self.network.clone() else { return false };
+        let links = match self.socket.links() {
+            Ok(links) => links,
+            Err(error) => {
+                *failed = Some(error.into());
+                return false;
+            }
+        };
         let mut enis = Vec::new();
         for eni in wanted {
-            let link = match self.configure(eni, &network) {
+            let link = match self.configure(eni, &network, &links) {
                 Ok(link) => link,
                 Err(error) => {
                     failed.get_or_insert(error);
@@ -166,7 +173,12 @@ impl Carry {
     }
 
     /// The ENI's link as it should be; `None` while the kernel or metadata does not have it.
-    fn configure(&mut self, eni: &WantedEni, network: &Network) -> Result<Option<Link>, NodeError> {
+    fn configure(
+        &mut self,
+        eni: &WantedEni,
+        network: &Network,
+        links: &[LinkState],
+    ) -> Result<Option<Link>, NodeError> {
         let Some(subnet) = network.subnets.get(&eni.subnet) else {
             if self.unknown_subnets.insert(eni.eni.clone()) {
                 debug!(eni = %eni.eni, subnet = %eni.subnet, "metadata has not told the ENI's subnet yet");
@@ -174,17 +186,17 @@ impl Carry {
             return Ok(None);
         };
         let mac = Mac(eni.mac.0);
+        let Some(link) = node::link_of(links, mac) else { return Ok(None) };
         let mtu = self.plan.eni_mtu;
         if convert::slot(eni.slot) == Slot::PRIMARY {
-            let Some(link) = node::find_link(&mut self.socket, mac)? else { return Ok(None) };
             if link.mtu != mtu {
                 node::set_mtu(&mut self.socket, link.index, mtu)?;
                 info!(link = link.name, was = link.mtu, is = mtu, "changed the MTU of the primary ENI's link");
             }
-            return Ok(Some(Link { name: link.name, index: link.index }));
+            return Ok(Some(Link { name: link.name.clone(), index: link.index }));
         }
-        let link = EniLink { mac, address: eni.primary, subnet: *subnet, mtu: Some(mtu) };
-        Ok(node::configure_eni(&mut self.socket, &link)?)
+        let wanted = EniLink { mac, address: eni.primary, subnet: *subnet, mtu: Some(mtu) };
+        Ok(Some(node::configure_link(&mut self.socket, link, &wanted)?))
     }
 
     /// In an order in which no packet meets half of it: tables before the marks and rules that lead to them.
@@ -258,5 +270,42 @@ fn desired_eni(eni: &WantedEni, link: Link, network: &Network) -> desired::Eni {
         subnet: network.subnets.get(&eni.subnet).copied().unwrap_or_default(),
         // Filled in under the lock.
         confirmed: BTreeSet::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pool::{DeviceIndex, Slot};
+
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn only_a_link_that_is_not_as_it_was_left_is_looked_at_again() {
+        let wiring = config::parse(&|_| None).expect("defaults").0.wiring;
+        let wanted = Arc::<Wanted>::default();
+        let socket = Socket::open().expect("a socket");
+        let mut carry = Carry::new(Plan::of(&wiring), socket, Arc::clone(&wanted));
+        let mac = Mac([2, 0, 0, 0, 0, 1]);
+        let some = carry.socket.links().expect("a listing").swap_remove(0);
+        let link = LinkState { index: 7, name: "ens6".to_owned(), mac: Some(mac), up: true, ..some };
+        assert!(!carry.concerns(&link), "nobody wants it");
+        wanted.lock().push(WantedEni {
+            eni: "eni-1".into(),
+            slot: Slot::PRIMARY,
+            mac: pool::Mac(mac.0),
+            device: DeviceIndex(0),
+            subnet: "subnet-1".into(),
+            primary: [10, 0, 0, 1].into(),
+            addresses: Vec::new(),
+        });
+        assert!(carry.concerns(&link), "it is wanted and not carried");
+        let known = Link { name: link.name.clone(), index: link.index };
+        carry.carried.insert("eni-1".into(), Carried { mac, link: known });
+        assert!(!carry.concerns(&link), "our own changes come back as events");
+        assert!(carry.concerns(&LinkState { up: false, ..link.clone() }));
+        assert!(carry.concerns(&LinkState { name: "other".to_owned(), ..link.clone() }));
+        assert!(carry.concerns(&LinkState { index: 8, ..link.clone() }));
+        assert!(carry.carried(&link) && !carry.carried(&LinkState { index: 8, ..link }));
     }
 }
