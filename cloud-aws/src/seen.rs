@@ -9,7 +9,10 @@ use aws_sdk_ec2::{
         assign_private_ip_addresses::AssignPrivateIpAddressesOutput,
         attach_network_interface::AttachNetworkInterfaceOutput, create_network_interface::CreateNetworkInterfaceOutput,
     },
-    types::{AttachmentStatus, InstanceTypeInfo, NetworkInterface, NetworkInterfaceAttachment, NetworkInterfaceType},
+    types::{
+        AttachmentStatus, InstanceTypeInfo, NetworkCardInfo, NetworkInterface, NetworkInterfaceAttachment,
+        NetworkInterfaceType,
+    },
 };
 use pool::{AttachmentId, DeviceIndex, InterfaceKind, Limits, SeenAttachment, SeenEni};
 
@@ -112,7 +115,7 @@ pub(crate) fn limits(instance_type: &str, found: Option<&InstanceTypeInfo>) -> R
         .ok_or_else(|| absent(instance_type, "networkInfo.maximumNetworkInterfaces"))?;
     let first_card = network.network_cards().iter().find(|card| card.network_card_index() == Some(0));
     let enis =
-        first_card.and_then(|card| card.maximum_network_interfaces()).map_or(whole, |on_card| on_card.min(whole));
+        first_card.and_then(NetworkCardInfo::maximum_network_interfaces).map_or(whole, |on_card| on_card.min(whole));
     let addresses = network
         .ipv4_addresses_per_interface()
         .ok_or_else(|| absent(instance_type, "networkInfo.ipv4AddressesPerInterface"))?;

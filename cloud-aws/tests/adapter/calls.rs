@@ -191,8 +191,8 @@ async fn a_delete_names_its_eni() {
 }
 
 fn set(items: &[&str]) -> String {
-    let items: String = items.iter().map(|item| format!("<item>{item}</item>")).collect();
-    format!("<networkInterfaceSet>{items}</networkInterfaceSet>")
+    let items: Vec<_> = items.iter().map(|item| format!("<item>{item}</item>")).collect();
+    format!("<networkInterfaceSet>{}</networkInterfaceSet>", items.concat())
 }
 
 #[tokio::test]

@@ -3,6 +3,9 @@
 //! Against `BERTH_EC2_ENDPOINT`, or else against the lab's EC2, which this program builds and starts. An argument runs the checks
 //! whose id contains it.
 
+#![expect(clippy::redundant_closure_for_method_calls, reason = "the SDK's paths are longer than what they say")]
+
+mod adapter;
 mod addresses;
 mod attachments;
 mod interfaces;
@@ -41,7 +44,7 @@ const AT_ONCE: usize = 16;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let only = env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
-    let checks: Vec<Check> =
+    let mut checks: Vec<Check> =
         [networks::checks(), launches::checks(), interfaces::checks(), attachments::checks(), addresses::checks()]
             .into_iter()
             .flatten()
@@ -50,6 +53,7 @@ async fn main() -> ExitCode {
         println!("checks.tsv and this program differ: {difference:?}");
         return ExitCode::FAILURE;
     }
+    checks.extend(adapter::checks());
     let lab = match env::var("BERTH_EC2_ENDPOINT") {
         Ok(endpoint) => Ok((endpoint, None)),
         Err(_) => lab::start().await.map(|lab| (lab.endpoint.clone(), Some(lab))),

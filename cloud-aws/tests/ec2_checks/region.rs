@@ -142,6 +142,8 @@ pub fn tag(key: &str, value: &str) -> Tag {
 pub struct Region {
     /// The client.
     pub ec2: Client,
+    /// Where it answers.
+    pub endpoint: String,
     /// The VPC, 10.0.0.0/16.
     pub vpc: String,
     blocks: Arc<AtomicU32>,
@@ -167,7 +169,7 @@ impl Region {
         let ec2 = Client::new(&config);
         let made = ec2.create_vpc().cidr_block("10.0.0.0/16").send().await?;
         let vpc = there("vpcId", made.vpc().and_then(|vpc| vpc.vpc_id()))?.to_owned();
-        Ok(Self { ec2, vpc, blocks: Arc::default() })
+        Ok(Self { ec2, endpoint: endpoint.to_owned(), vpc, blocks: Arc::default() })
     }
 
     /// The next free block of that size.
