@@ -87,6 +87,20 @@ fn an_excluded_network_is_reached_without_nat_by_the_pods_own_eni() {
 }
 
 #[test]
+fn a_pod_on_the_primary_reaches_the_vpc_and_excluded_networks_as_itself_and_the_world_as_the_node() {
+    for (excluded, seen_as) in [("203.0.113.0/24", NEIGHBOUR), ("192.168.0.0/16", NODE)] {
+        let mut vpc = Vpc::new();
+        vpc.facts.excluded = vec![net(excluded)];
+        vpc.install();
+        let pod = vpc.pod(1, NEIGHBOUR);
+        let (client, inside) = (pod.place.udp(NEIGHBOUR, 1000), vpc.router.udp(INSIDE, 80));
+        assert_eq!(deliver(&client, at(INSIDE, 80), &inside), at(NEIGHBOUR, 1000));
+        let outside = vpc.router.udp(OUTSIDE, 80);
+        assert_eq!(deliver(&client, at(OUTSIDE, 80), &outside).ip(), seen_as, "{excluded} excluded");
+    }
+}
+
+#[test]
 fn a_reply_leaves_by_the_eni_where_the_connection_came_in() {
     let mut vpc = Vpc::installed();
     let pod = vpc.pod(2, POD);
