@@ -7,7 +7,7 @@ use datapath::node;
 use datapath::wire::Batch;
 use datapath::wire::request::{Change, Connected};
 
-use crate::topology::{INSIDE, NODE, OUTSIDE, Vpc, deliver, host, net};
+use crate::topology::{INSIDE, NODE, OUTSIDE, SECOND, Vpc, deliver, host, net};
 
 const POD: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 21);
 const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 11);
@@ -110,6 +110,34 @@ fn a_reply_leaves_by_the_eni_where_the_connection_came_in() {
     assert_eq!(deliver(&server, at(OUTSIDE, 1000), &client), at(POD, 80));
     assert!(vpc.node.sent_by("eth1") > second, "eth1 did not carry the reply");
     assert_eq!(vpc.node.sent_by("eth0"), primary, "eth0 carried something");
+}
+
+#[test]
+fn a_node_ports_reply_leaves_by_the_primary_where_it_came_in_whatever_the_pods_eni() {
+    let mut vpc = Vpc::installed();
+    let pod = vpc.pod(2, POD);
+    vpc.node.tool(
+        "nft",
+        &[
+            "add table ip proxy; add chain ip proxy dnat4 { type nat hook prerouting priority -100; };
+             add rule ip proxy dnat4 ip daddr 10.0.0.10 udp dport 30080 meta mark set meta mark or 0x4000 dnat to 10.0.0.21:80",
+        ],
+    );
+    let (client, server) = (vpc.router.udp(OUTSIDE, 1000), pod.place.udp(POD, 80));
+    assert_eq!(deliver(&client, at(NODE, 30080), &server), at(OUTSIDE, 1000));
+    let (primary, second) = (vpc.node.sent_by("eth0"), vpc.node.sent_by("eth1"));
+    assert_eq!(deliver(&server, at(OUTSIDE, 1000), &client), at(NODE, 30080));
+    assert!(vpc.node.sent_by("eth0") > primary, "eth0 did not carry the reply");
+    assert_eq!(vpc.node.sent_by("eth1"), second, "eth1 carried something");
+}
+
+#[test]
+fn the_nodes_own_processes_speak_from_an_enis_primary_address_by_that_eni() {
+    let vpc = Vpc::installed();
+    let (client, server) = (vpc.node.udp(SECOND, 1000), vpc.router.udp(OUTSIDE, 80));
+    let before = vpc.node.sent_by("eth1");
+    assert_eq!(deliver(&client, at(OUTSIDE, 80), &server), at(SECOND, 1000));
+    assert!(vpc.node.sent_by("eth1") > before, "eth1 did not carry it");
 }
 
 #[test]
