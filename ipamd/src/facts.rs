@@ -241,7 +241,7 @@ impl Facts {
         let limits = answer?;
         let mut known = self.known_limits();
         known.insert(instance_type.to_owned(), KnownLimits { limits, read_at: wall() });
-        self.write(&self.state_dir.join("limits.json"), &serde_json::json!(known));
+        keep(&self.state_dir.join("limits.json"), &serde_json::json!(known));
         Ok(limits)
     }
 
@@ -282,19 +282,19 @@ impl Facts {
             instance_type: instance.instance_type.clone(),
             network: network.clone(),
         };
-        self.write(&self.remembered_at(), &serde_json::json!(remembered));
+        keep(&self.remembered_at(), &serde_json::json!(remembered));
     }
 
     fn remembered_at(&self) -> PathBuf {
         self.run_dir.join("instance.json")
     }
+}
 
-    /// What is not kept is read again after a restart.
-    fn write(&self, path: &Path, content: &serde_json::Value) {
-        let written = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-        if let Err(error) = written.and_then(|()| replace(path, &format!("{content}\n"))) {
-            warn!(%error, file = %path.display(), "could not keep what was learnt");
-        }
+/// What is not kept is read again after a restart.
+fn keep(path: &Path, content: &serde_json::Value) {
+    let written = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+    if let Err(error) = written.and_then(|()| replace(path, &format!("{content}\n"))) {
+        warn!(%error, file = %path.display(), "could not keep what was learnt");
     }
 }
 

@@ -2,10 +2,10 @@
 //!
 //! Owns the order: lock, ledger, kernel, socket, then everything that may take long. Decides nothing about addresses.
 
-use std::{future::Future, io::Write as _, path::Path, process::ExitCode, sync::Arc, time::Duration};
+use std::{io::Write as _, path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
-use pool::{Event, Refusal};
+use pool::Event;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
@@ -181,6 +181,7 @@ async fn finish(server: tokio::task::JoinHandle<Result<(), tonic::transport::Err
     drop(std::fs::remove_file(run_dir.join(grpc::SOCKET)));
 }
 
+/// Ends only when the kernel's thread has ended.
 async fn forward(mut told: mpsc::UnboundedReceiver<Told>, handle: node::Handle, signs: Arc<Signs>) {
     while let Some(told) = told.recv().await {
         match told {
@@ -188,8 +189,6 @@ async fn forward(mut told: mpsc::UnboundedReceiver<Told>, handle: node::Handle, 
             Told::Links(links) => signs.set_links(links),
         }
     }
-    // The kernel's thread has ended, which it says itself: no ENI is carried by anybody now.
-    handle.send(Event::FactsMissing(Refusal::Stopping));
 }
 
 fn stop_signal() -> anyhow::Result<watch::Receiver<bool>> {
@@ -208,6 +207,6 @@ fn stop_signal() -> anyhow::Result<watch::Receiver<bool>> {
     Ok(stop)
 }
 
-fn until(mut stop: watch::Receiver<bool>) -> impl Future<Output = ()> + Send {
-    async move { drop(stop.wait_for(|stop| *stop).await) }
+async fn until(mut stop: watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
 }

@@ -126,7 +126,7 @@ impl<'a> Reader<'a> {
             match network {
                 Some(network) => networks.push(network.trunc()),
                 None => {
-                    self.wrong(variable, part, "must be IPv4 networks such as 10.1.0.0/16, with commas between them")
+                    self.wrong(variable, part, "must be IPv4 networks such as 10.1.0.0/16, with commas between them");
                 }
             }
         }

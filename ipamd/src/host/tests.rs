@@ -68,9 +68,8 @@ impl Node {
                 }
             }
         };
-        if tokio::time::timeout(Duration::from_secs(10), next).await.is_err() {
-            panic!("the worker told {before:?} and not {wanted:?}");
-        }
+        let met = tokio::time::timeout(Duration::from_secs(10), next).await;
+        assert!(met.is_ok(), "the worker told {before:?} and not {wanted:?}");
     }
 
     async fn silent(&mut self) {

@@ -258,11 +258,10 @@ fn set_aside(path: &Path, why: &Unusable) -> Result<PathBuf, LedgerError> {
         let again = if count == 0 { String::new() } else { format!("-{count}") };
         path.with_file_name(format!("ledger.redb.{}-{stamp}{again}", why.word()))
     };
-    let at = (0..).map(name).find(|free| free.symlink_metadata().is_err()).expect("some number is free");
-    std::fs::rename(path, &at).map_err(|error| LedgerError {
-        operation: "setting aside",
-        message: format!("{} cannot be renamed: {error}", path.display()),
-    })?;
+    let failed = |message: String| LedgerError { operation: "setting aside", message };
+    let at = (0..1000).map(name).find(|free| free.symlink_metadata().is_err());
+    let at = at.ok_or_else(|| failed("a thousand of this second are there already".to_owned()))?;
+    std::fs::rename(path, &at).map_err(|error| failed(format!("{} cannot be renamed: {error}", path.display())))?;
     Ok(at)
 }
 
