@@ -1,6 +1,7 @@
 //! Network namespaces, held by file descriptor.
 //!
-//! Owns entering and making them. Never moves the calling thread: a short-lived thread enters, does the work, ends.
+//! Owns entering and making them. Moves the calling thread only where the name says so ([`Netns::enter`]); else a short-lived
+//! thread enters, does the work, ends.
 
 use std::fs::File;
 use std::io;
@@ -75,23 +76,26 @@ impl Netns {
 
     /// Runs `work` on a thread of its own inside the namespace.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
-        on_its_own_thread(|| {
-            match rustix::thread::move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network)) {
-                Ok(()) => Ok(work()),
-                // EINVAL: another kind of namespace; ENOTTY and EBADF: no namespace at all.
-                Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOTTY | rustix::io::Errno::BADF) => {
-                    Err(NetnsError::NotANetns(self.path.clone()))
-                }
-                Err(source) => {
-                    Err(NetnsError::Kernel { operation: "entering", path: self.path.clone(), source: source.into() })
-                }
-            }
-        })
-        .map_err(|source| NetnsError::Kernel {
+        on_its_own_thread(|| self.enter().map(|()| work())).map_err(|source| NetnsError::Kernel {
             operation: "starting a thread for",
             path: self.path.clone(),
             source,
         })?
+    }
+
+    /// Moves the calling thread into the namespace, for good. Only for a program with this one thread, which needs nothing of
+    /// the namespace it leaves but the sockets that it has open: a thread of its own costs ten times as much (100 to 170 us).
+    pub fn enter(&self) -> Result<(), NetnsError> {
+        match rustix::thread::move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network)) {
+            Ok(()) => Ok(()),
+            // EINVAL: another kind of namespace; ENOTTY and EBADF: no namespace at all.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOTTY | rustix::io::Errno::BADF) => {
+                Err(NetnsError::NotANetns(self.path.clone()))
+            }
+            Err(source) => {
+                Err(NetnsError::Kernel { operation: "entering", path: self.path.clone(), source: source.into() })
+            }
+        }
     }
 }
 
