@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -16,6 +16,7 @@ use ipnet::Ipv4Net;
 use node::Handle;
 use pool::{Event, Limits, Mac, NodeFacts, Refusal, SubnetId};
 use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, OnceCell};
 use tracing::{debug, info, warn};
 
 use crate::{
@@ -37,30 +38,58 @@ const LIMITS_AGE: Duration = Duration::from_hours(7 * 24);
 /// EC2, from the moment its region is known.
 #[derive(Debug)]
 pub struct LateEc2 {
-    ec2: OnceLock<Ec2>,
+    ec2: OnceCell<Ec2>,
+    known: Notify,
     call_timeout: Duration,
+    region_within: Duration,
 }
+
+/// A call that comes before the region is known waits for it this long.
+const REGION_WITHIN: Duration = Duration::from_secs(2);
 
 impl LateEc2 {
     /// Not known yet.
     pub fn new(call_timeout: Duration) -> Self {
-        Self { ec2: OnceLock::new(), call_timeout }
+        Self { ec2: OnceCell::new(), known: Notify::new(), call_timeout, region_within: REGION_WITHIN }
     }
 
     /// Its region; the first one counts.
     async fn know(&self, region: &str) {
-        if self.ec2.get().is_none() {
-            let ec2 = Ec2::new(&Settings { call_timeout: self.call_timeout, ..Settings::new(region) }).await;
-            drop(self.ec2.set(ec2));
+        let settings = Settings { call_timeout: self.call_timeout, ..Settings::new(region) };
+        self.ec2.get_or_init(|| client(settings)).await;
+        self.known.notify_waiters();
+    }
+
+    async fn get(&self) -> &Ec2 {
+        loop {
+            let known = self.known.notified();
+            match self.ec2.get() {
+                Some(ec2) => return ec2,
+                None => known.await,
+            }
         }
+    }
+}
+
+/// Making a client reads certificates for some 20 ms, in which pods are served all the same.
+async fn client(settings: Settings) -> Ec2 {
+    let runtime = tokio::runtime::Handle::current();
+    let made = {
+        let settings = settings.clone();
+        tokio::task::spawn_blocking(move || runtime.block_on(Ec2::new(&settings))).await
+    };
+    match made {
+        Ok(ec2) => ec2,
+        // The thread was not to be had, or panicked: once more, here.
+        Err(_) => Ec2::new(&settings).await,
     }
 }
 
 impl Cloud for LateEc2 {
     async fn call(&self, call: Call) -> Result<Answer, cloud::Error> {
-        match self.ec2.get() {
-            Some(ec2) => ec2.call(call).await,
-            None => Err(cloud::Error {
+        match tokio::time::timeout(self.region_within, self.get()).await {
+            Ok(ec2) => ec2.call(call).await,
+            Err(_) => Err(cloud::Error {
                 action: call.action(),
                 kind: Kind::Unreachable,
                 code: String::new(),
@@ -110,15 +139,15 @@ pub struct Facts {
 
 impl Facts {
     /// What an earlier daemon of this boot knew, for now.
-    pub async fn recall(&self) {
+    async fn recall(&self) {
         let path = self.remembered_at();
         let Ok(text) = std::fs::read_to_string(&path) else { return };
         match serde_json::from_str::<Remembered>(&text) {
             Ok(known) if known.boot == self.boot => {
                 let Remembered { boot: _, region, instance_type, network } = known;
-                self.ec2.know(&region).await;
-                self.signs.set_instance_type(&instance_type);
                 self.kernel.set_network(network);
+                self.signs.set_instance_type(&instance_type);
+                self.ec2.know(&region).await;
                 debug!(region, instance_type, "recalled the instance");
             }
             Ok(_) => {}
@@ -128,6 +157,7 @@ impl Facts {
 
     /// Reads until everything is known, then again and again; never ends.
     pub async fn keep(self) {
+        self.recall().await;
         let metadata = Metadata::new();
         let instance = self.instance(&metadata).await;
         self.ec2.know(&instance.region).await;
@@ -234,7 +264,7 @@ impl Facts {
     }
 
     async fn ask_limits(&self, instance_type: &str) -> Result<Limits, cloud::Error> {
-        let Some(ec2) = self.ec2.ec2.get() else { unreachable!("the region is known before limits are asked for") };
+        let ec2 = self.ec2.get().await;
         let began = std::time::Instant::now();
         let answer = ec2.instance_limits(instance_type).await;
         self.metrics.called(cloud::Action::DescribeInstanceTypes, &answer, began.elapsed());
@@ -329,7 +359,7 @@ mod tests {
 
     #[tokio::test]
     async fn ec2_is_unreachable_until_its_region_is_known() {
-        let ec2 = LateEc2::new(Duration::from_secs(1));
+        let ec2 = LateEc2 { region_within: Duration::ZERO, ..LateEc2::new(Duration::from_secs(1)) };
         let refused = ec2.call(Call::Describe { eni: "eni-1".into() }).await.expect_err("no region");
         assert_eq!(refused.kind, Kind::Unreachable);
     }

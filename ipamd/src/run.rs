@@ -116,7 +116,6 @@ async fn run(config: Config, notes: Vec<Note>) -> anyhow::Result<()> {
         state_dir: config.state_dir.clone(),
         boot: boot.clone(),
     };
-    facts.recall().await;
     let listener = grpc::listen(&lock, run_dir)?;
     let admin = match config.metrics {
         Some(bind) => Some(admin::listen(bind).await.with_context(|| format!("listening on {bind} for metrics"))?),

@@ -62,6 +62,17 @@ fn a_run_directory_that_cannot_be_used_is_named() {
     assert!(text(&output.stderr).contains("/proc/nowhere"), "{}", text(&output.stderr));
 }
 
+#[test]
+fn without_nft_the_daemon_ends_and_says_what_it_needs() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let netns = Netns::create().expect("a namespace");
+    let mut command = ipamd(&[("PATH", "/nowhere"), ("DISABLE_METRICS", "true")], &[]);
+    command.env("BERTH_RUN_DIR", dir.path());
+    let output = netns.run(|| command.output()).expect("the namespace").expect("the program runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("could not use nft"), "{}", text(&output.stderr));
+}
+
 /// A daemon on a node where neither metadata nor EC2 answers.
 struct Daemon {
     child: Child,

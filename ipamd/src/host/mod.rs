@@ -120,9 +120,6 @@ pub enum HostError {
     /// The kernel is too old.
     #[error(transparent)]
     Kernel(#[from] node::TooOld),
-    /// nft is missing.
-    #[error(transparent)]
-    Nft(#[from] datapath::nft::NftError),
     /// A kernel setting cannot be made.
     #[error(transparent)]
     Sysctl(#[from] datapath::sysctl::SysctlError),
@@ -140,8 +137,7 @@ pub enum HostError {
 /// Checks the kernel and starts the worker; what it tells comes out of the receiver.
 pub fn start(wiring: &Wiring) -> Result<(KernelHost, Worker, mpsc::UnboundedReceiver<Told>), HostError> {
     let kernel = node::check_kernel()?;
-    let nft = node::check_nft()?;
-    info!(%kernel, %nft, "checked the kernel");
+    info!(%kernel, "checked the kernel");
     if let Some(change) = Sysctl::FORWARDING.apply()? {
         info!(name = change.name, was = change.was, is = change.is, "changed a kernel setting");
     }

@@ -4,9 +4,12 @@
 
 use std::time::Duration;
 
-use datapath::watch::{LinkEvent, LinkWatch};
+use datapath::{
+    node,
+    watch::{LinkEvent, LinkWatch},
+};
 use tokio::{sync::mpsc, time::Instant};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{Order, Told, carry::Carry, chain};
 
@@ -14,8 +17,15 @@ use super::{Order, Told, carry::Carry, chain};
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MOST: Duration = Duration::from_secs(10);
 
-/// Runs on a thread of its own, in whose network namespace everything happens.
+/// Runs on a thread of its own, in whose network namespace everything happens. Ends early, which ends the daemon, without nft.
 pub(super) fn run(carry: Carry, orders: mpsc::UnboundedReceiver<Order>, tell: mpsc::UnboundedSender<Told>) {
+    match node::check_nft() {
+        Ok(nft) => debug!(nft, "checked nft"),
+        Err(error) => {
+            error!(error = %chain(&error), "could not use nft, which this daemon needs");
+            return;
+        }
+    }
     match tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build() {
         Ok(runtime) => runtime.block_on(work(carry, orders, tell)),
         Err(error) => error!(%error, "could not start the kernel's thread"),
