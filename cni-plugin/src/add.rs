@@ -58,11 +58,10 @@ impl Kernel {
     pub(crate) fn open(sandbox: &Sandbox) -> Result<Self, Failure> {
         let path = sandbox.netns.as_deref().expect("ADD and CHECK are not parsed without CNI_NETNS");
         let netns = Netns::open(path).map_err(|error| unusable_netns(&error))?;
-        let pod = match Socket::open_in(&netns) {
-            Err(WireError::Netns(error)) => return Err(unusable_netns(&error)),
-            socket => socket.map_err(|e| refused(&e))?,
-        };
-        Ok(Self { host: Socket::open().map_err(|e| refused(&e))?, netns, pod })
+        let host = Socket::open().map_err(|e| refused(&e))?;
+        // This process has no other thread, and the daemon's socket is a path: nothing needs the node's namespace any more.
+        netns.enter().map_err(|error| unusable_netns(&error))?;
+        Ok(Self { host, netns, pod: Socket::open().map_err(|e| refused(&e))? })
     }
 
     /// A link that is there already is left alone, unless something about it is missing.

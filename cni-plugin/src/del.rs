@@ -46,7 +46,8 @@ fn with_link(
 fn find(host: &mut Socket, config: &Config, sandbox: &Sandbox) -> Result<Option<LinkIndex>, WireError> {
     // The namespace may be gone, or not be the runtime's any more: the link is found without it too.
     let netns = sandbox.netns.as_deref().and_then(|path| Netns::open(path).ok());
-    let mut inside = netns.and_then(|netns| Socket::open_in(&netns).ok());
+    // As ADD does: `host` stays the node's.
+    let mut inside = netns.and_then(|netns| netns.enter().ok().and_then(|()| Socket::open().ok()));
     let found = pod::find(host, inside.as_mut(), &sandbox.key, &names(config, sandbox))?;
     Ok(found.map(|link| link.index))
 }
