@@ -1,4 +1,4 @@
-//! A node with nothing but the daemon on it, for measuring.
+//! A node with nothing but the daemon on it, and one like it without, for measuring.
 
 use std::{
     fs,
@@ -26,12 +26,13 @@ pub const CAPACITY: usize = 8 * 29;
 /// How long anything of the lab may take.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A VPC with one node, whose daemon runs.
+/// A VPC with two nodes. The daemon runs on one of them.
 #[derive(Debug)]
 pub struct Bed {
     // Dropped first: the lab takes its namespace away.
     ipamd: Ipamd,
     node: Node,
+    bare: Node,
     lab: Lab,
 }
 
@@ -43,20 +44,26 @@ impl Bed {
         environment: &[(&str, &str)],
         prepare: impl FnOnce(&Lab) -> Result<()>,
     ) -> Result<Self> {
-        let mut settings = LabSettings::with_prefix(PREFIX).with_nodes(&[INSTANCE_TYPE]);
+        let mut settings = LabSettings::with_prefix(PREFIX).with_nodes(&[INSTANCE_TYPE, INSTANCE_TYPE]);
         settings.world.latency = Latency::fixed(latency);
         settings.world.ec2.times = times;
         let lab = Lab::start(settings).context("starting a lab")?;
         prepare(&lab)?;
         lab.world().forget_calls();
-        let node = lab.nodes().first().context("the lab has a node")?.clone();
+        let [node, bare] = lab.nodes() else { bail!("the lab has {} nodes", lab.nodes().len()) };
+        let (node, bare) = (node.clone(), bare.clone());
         let ipamd = node.start_ipamd(environment)?;
-        Ok(Self { ipamd, node, lab })
+        Ok(Self { ipamd, node, bare, lab })
     }
 
     /// The node.
     pub fn node(&self) -> &Node {
         &self.node
+    }
+
+    /// The node without the daemon.
+    pub fn bare(&self) -> &Node {
+        &self.bare
     }
 
     /// The lab.
@@ -119,7 +126,7 @@ impl Bed {
         let begun = Instant::now();
         self.ipamd.stop()?;
         tracing::debug!(seconds = begun.elapsed().as_secs_f64(), "stopped the daemon");
-        drop(self.node);
+        drop((self.node, self.bare));
         self.lab.stop()
     }
 }

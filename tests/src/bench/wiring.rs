@@ -1,10 +1,10 @@
 //! ADD and DEL: the whole plugin process against the floor, the same number at a time, in turns.
 //!
 //! The plugin talks to a real daemon on a node whose addresses are all there, so no EC2 call is in the way. The floor has a
-//! namespace of its own, in which nobody listens: what the daemon does about a new link is Berth's cost. Sandboxes are made once
+//! node like it, on which no daemon listens: what the daemon does about a new link is Berth's cost. Sandboxes are made once
 //! and used again: a namespace that the kernel takes apart would disturb what comes after.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use datapath::wire::{Batch, Socket, request::Change};
@@ -59,7 +59,6 @@ pub fn measure(wanted: impl Fn(&str) -> bool, mut tell: impl FnMut(Figure)) -> R
 #[derive(Debug)]
 struct Bench {
     bed: Bed,
-    floor_node: Netns,
     server: FloorServer,
     socket: PathBuf,
     plugin: PathBuf,
@@ -129,14 +128,9 @@ impl Bench {
         let socket = bed.lab().settings().directory().join("floor.sock");
         let server = FloorServer::start(&socket)?;
         let [plugin, floor] = ["berth-cni", "floor"].map(|name| bed.node().program(name));
-        Ok(Self {
-            bed,
-            floor_node: Netns::create(format!("{PREFIX}-bare"))?,
-            server,
-            socket,
-            plugin: plugin?,
-            floor: floor?,
-        })
+        // As on every node that has pods.
+        bed.bare().netns().enter(|| fs::write("/proc/sys/net/ipv4/ip_forward", "1"))??;
+        Ok(Self { bed, server, socket, plugin: plugin?, floor: floor? })
     }
 
     fn stop(self) -> Result<()> {
@@ -183,7 +177,7 @@ impl Bench {
     fn block(&self, who: Who, load: Load, programs: &[Program]) -> Result<Vec<Ran>> {
         let netns = match who {
             Who::Plugin => self.bed.node().netns(),
-            Who::Floor | Who::Raw => &self.floor_node,
+            Who::Floor | Who::Raw => self.bed.bare().netns(),
         };
         run_all(netns, programs, load.at_a_time).with_context(|| format!("{who:?}, {} at a time", load.at_a_time))
     }
@@ -241,7 +235,7 @@ impl Bench {
 
     /// The floor leaves its links to us.
     fn clear(&self, sandboxes: &Sandboxes) -> Result<()> {
-        self.floor_node.enter(|| Socket::open()?.send(Batch::from_iter([Change::delete_group(GROUP)])))??;
+        self.bed.bare().netns().enter(|| Socket::open()?.send(Batch::from_iter([Change::delete_group(GROUP)])))??;
         gone(sandboxes, Who::Floor)?;
         gone(sandboxes, Who::Raw)
     }
