@@ -184,7 +184,7 @@ mod tests {
         let (add, floor) = (Samples::new([3.0, 1.0, 2.0]), Samples::new([1.0]));
         let figure = Figure::relative("cni_add", "ms", &add, ("floor_add", &floor), 1.5);
         assert_eq!((figure.ratio, figure.holds), (Some(2.0), Some(false)));
-        assert!(figure.line().ends_with("2    1.50    NO"), "{}", figure.line());
+        assert!(figure.line().ends_with(" 2   1.50    NO"), "{}", figure.line());
     }
 
     #[test]
