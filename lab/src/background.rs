@@ -6,7 +6,7 @@
 use std::{
     ffi::OsString,
     fs::{self, File},
-    io,
+    io::{self, Write as _},
     os::unix::process::CommandExt,
     path::PathBuf,
     process::{Command, ExitCode, Stdio},
@@ -62,14 +62,18 @@ pub(crate) fn up(settings: &LabSettings, words: &[String]) -> Result<ExitCode> {
         bail!(log());
     };
     up.with_context(log)?;
-    println!("{prefix} is up: {}", cli::names(&settings.nodes));
     let prefixed = if prefix == "berth-lab" { String::new() } else { format!("--prefix {prefix} ") };
-    println!("  lab exec {prefixed}a -- ip -br addr");
-    println!("  lab exec {prefixed}a -- ipamctl pool");
-    println!("  lab pod {prefixed}add a web");
-    println!("  lab exec {prefixed}a-web -- ip route");
-    println!("  lab fault {prefixed}refuse AssignPrivateIpAddresses RequestLimitExceeded");
-    println!("  lab down {}", prefixed.trim_end());
+    let said = [
+        format!("{prefix} is up: {}", cli::names(&settings.nodes)),
+        format!("  lab exec {prefixed}a -- ip -br addr"),
+        format!("  lab exec {prefixed}a -- ipamctl pool"),
+        format!("  lab pod {prefixed}add a web"),
+        format!("  lab exec {prefixed}a-web -- ip route"),
+        format!("  lab fault {prefixed}refuse AssignPrivateIpAddresses RequestLimitExceeded"),
+        format!("  lab down {}", prefixed.trim_end()),
+    ];
+    // The lab is up, whether anybody reads this or not.
+    drop(writeln!(io::stdout(), "{}", said.join("\n")));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -10,7 +10,8 @@ fn generated_code_is_current() {
     let protos = root.join("proto");
     let out = std::env::temp_dir().join(format!("berth-proto-{}", std::process::id()));
     fs::create_dir_all(&out).expect("temporary directory");
-    let descriptors = protox::compile(["berth/v1/ipam.proto", "google/rpc/status.proto"], [&protos]).expect("valid proto");
+    let descriptors =
+        protox::compile(["berth/v1/ipam.proto", "google/rpc/status.proto"], [&protos]).expect("valid proto");
     tonic_prost_build::configure()
         .out_dir(&out)
         .emit_rerun_if_changed(false)

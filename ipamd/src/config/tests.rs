@@ -1,3 +1,5 @@
+//! What variables mean, which mistakes are told, what is refused by name.
+
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},

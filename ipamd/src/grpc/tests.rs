@@ -1,3 +1,5 @@
+//! The services over a real socket: who may ask, what is answered, what is refused.
+
 use std::{os::unix::fs::PermissionsExt as _, path::PathBuf};
 
 use datapath::names::Numbering;

@@ -1,3 +1,5 @@
+//! The kernel's side of the daemon, each test in a network namespace of its own.
+
 use std::{
     os::fd::{AsFd as _, AsRawFd as _},
     process::Command,

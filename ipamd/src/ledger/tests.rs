@@ -1,3 +1,5 @@
+//! The store: restarts, kills, cuts, other boots, full disks.
+
 use std::{net::Ipv4Addr, time::Duration};
 
 use pool::{Address, BootTime, EniId, Key, LeaseKey};

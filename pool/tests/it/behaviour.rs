@@ -6,15 +6,15 @@ use pool::{Call, Event, Kind, Limits, Policy, Refusal, Warm};
 
 use crate::world::{Fate, World};
 
-fn secs(n: u64) -> Duration {
+pub(crate) fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-fn addresses(warm: u32, minimum: u32) -> Policy {
+pub(crate) fn addresses(warm: u32, minimum: u32) -> Policy {
     Policy { warm: Warm::Addresses { warm, minimum }, ..Policy::default() }
 }
 
-fn made(world: &World, what: impl Fn(&Call) -> bool) -> usize {
+pub(crate) fn made(world: &World, what: impl Fn(&Call) -> bool) -> usize {
     world.calls.iter().filter(|call| what(call)).count()
 }
 
@@ -135,50 +135,6 @@ fn a_throttled_node_keeps_its_pods_waiting() {
 }
 
 #[test]
-fn a_lost_answer_to_an_assign_is_looked_up_and_never_asked_twice() {
-    for fate in [Fate::LostAfter, Fate::LostBefore] {
-        let mut world = World::new(addresses(4, 0));
-        world.answer(Fate::Answered);
-        world.later(Duration::from_millis(20));
-        assert!(matches!(world.open[0].1, Call::Assign { count: 4, .. }));
-        world.answer(fate);
-        world.settle();
-        assert_eq!(world.enis["eni-0"].secondary.len(), 4, "{fate:?}");
-        assert_eq!(world.state.available(), 4, "{fate:?}");
-        let reads = made(&world, |call| matches!(call, Call::Describe { .. }));
-        assert!((1..=3).contains(&reads), "{fate:?}: {reads} reads");
-        let assigns = made(&world, |call| matches!(call, Call::Assign { .. }));
-        assert_eq!(assigns, if fate == Fate::LostAfter { 1 } else { 2 });
-    }
-}
-
-#[test]
-fn a_lost_answer_to_a_create_or_an_attach_leaves_one_eni() {
-    for lost in ["create", "attach"] {
-        for fate in [Fate::LostAfter, Fate::LostBefore] {
-            let mut world = World::new(Policy { warm: Warm::Enis(2), ..Policy::default() });
-            while !world.open.iter().any(|(_, call)| match call {
-                Call::CreateEni { .. } => lost == "create",
-                Call::Attach { .. } => lost == "attach",
-                _ => false,
-            }) {
-                if !world.step() {
-                    world.later(Duration::from_millis(20));
-                }
-            }
-            world.open.rotate_right(1);
-            while !matches!(world.open[0].1, Call::CreateEni { .. } | Call::Attach { .. }) {
-                world.open.rotate_left(1);
-            }
-            world.answer(fate);
-            world.settle();
-            assert_eq!(world.enis.len(), 2, "{lost} {fate:?}: {:#?}", world.enis);
-            assert_eq!(world.state.available(), 18, "{lost} {fate:?}");
-        }
-    }
-}
-
-#[test]
 fn releasing_everything_returns_the_node_to_its_minimum() {
     let mut world = World::new(Policy::default());
     for n in 0..20 {
@@ -266,62 +222,6 @@ fn a_del_does_not_touch_a_lease_whose_add_started_later() {
 }
 
 #[test]
-fn a_restart_keeps_leases_and_serves_free_addresses_before_ec2_answers() {
-    let mut world = World::new(addresses(3, 0));
-    world.settle();
-    let before = world.add("a");
-    world.settle();
-    world.crash();
-    let again = world.add("a");
-    assert_eq!(world.address(again), world.address(before));
-    world.event(Event::LinkReady("eni-0".into()));
-    let other = world.add("b");
-    assert!(world.address(other).is_some(), "no call was answered since the restart: {:?}", world.open);
-}
-
-#[test]
-fn a_restart_with_an_open_call_leases_nothing_unconfirmed() {
-    let mut world = World::new(addresses(2, 0));
-    world.settle();
-    world.add("a");
-    world.later(Duration::from_millis(20));
-    assert!(matches!(world.open[0].1, Call::Assign { .. }));
-    assert_eq!(world.state.available(), 1);
-    world.crash();
-    world.event(Event::LinkReady("eni-0".into()));
-    assert_eq!(world.state.available(), 0);
-    world.settle();
-    assert_eq!(world.state.available(), 2);
-}
-
-#[test]
-fn one_read_without_an_eni_costs_nobody_anything() {
-    let mut world = World::new(addresses(2, 0));
-    world.settle();
-    let ticket = world.add("a");
-    world.settle();
-    let hidden = world.enis["eni-0"].clone();
-    world.crash();
-    world.enis.remove("eni-0").expect("there");
-    while let Some((_, Call::Discover { .. } | Call::Describe { .. })) = world.open.front() {
-        // The check that every lease is in EC2 does not hold while EC2 hides it.
-        let (id, call) = world.open.pop_front().expect("looked at");
-        let answer = match call {
-            Call::Discover { .. } => pool::Answer::Discovered(Vec::new()),
-            _ => pool::Answer::Described(None),
-        };
-        world.enis.insert("eni-0".to_owned(), hidden.clone());
-        world.event(Event::Answered(id, Ok(answer)));
-    }
-    assert_eq!(world.state.leases().count(), 1);
-    assert_eq!(world.state.available(), 0, "nothing is leased from it meanwhile");
-    world.settle();
-    assert_eq!(world.state.available(), 2);
-    let again = world.add("a");
-    assert_eq!(world.address(ticket), world.address(again));
-}
-
-#[test]
 fn unready_nodes_say_why() {
     let mut world = World::new(Policy::default());
     world.state = pool::State::new(Policy::default());
@@ -378,114 +278,6 @@ fn a_pod_that_comes_or_goes_is_no_news_for_the_kernels_enis() {
     world.add("a");
     world.del("a");
     assert_eq!(world.reconciled, told);
-}
-
-#[test]
-fn a_stale_read_after_a_lost_answer_is_not_believed() {
-    let mut world = World::new(addresses(4, 0));
-    world.answer(Fate::Answered);
-    let before = world.enis["eni-0"].clone();
-    world.later(Duration::from_millis(20));
-    world.answer(Fate::LostAfter);
-    let read = |world: &mut World, answer: pool::SeenEni| {
-        let (id, call) = world.open.pop_front().expect("EC2 is read");
-        assert!(matches!(call, Call::Describe { .. }), "{call:?}");
-        world.event(Event::Answered(id, Ok(pool::Answer::Described(Some(answer)))));
-    };
-    read(&mut world, before.clone());
-    world.later(secs(6));
-    assert!(world.open.is_empty(), "nothing is asked twice before EC2 had time: {:?}", world.open);
-    world.later(secs(9));
-    let shown = world.enis["eni-0"].clone();
-    read(&mut world, shown);
-    world.settle();
-    assert_eq!(world.state.available(), 4);
-    assert_eq!(made(&world, |call| matches!(call, Call::Assign { .. })), 1);
-}
-
-#[test]
-fn an_eni_is_forgotten_after_two_reads_and_never_under_a_pod() {
-    for pods in [0, 1] {
-        let mut world = World::new(Policy { warm: Warm::Enis(2), ..Policy::default() });
-        world.settle();
-        let lost = world.enis.keys().find(|eni| *eni != "eni-0").cloned().expect("a second ENI");
-        // Pods spread over ENIs: of two, one is on the second.
-        world.add("a");
-        world.add("b");
-        let on_lost = |lease: &&pool::Lease| {
-            let pool::Path::Pooled { eni, .. } = &lease.attachments[0].path;
-            eni.as_str() == lost
-        };
-        let stays = world.state.leases().find(on_lost).expect("one of two").key.container.clone();
-        for name in ["a", "b"].iter().filter(|name| pods == 0 || **name != stays) {
-            world.del(name);
-        }
-        world.later(secs(31));
-        let mut reads = 0;
-        world.crash();
-        for _ in 0..40 {
-            let Some((id, call)) = world.open.pop_front() else {
-                world.later(secs(4));
-                continue;
-            };
-            let answer = match &call {
-                Call::Discover { .. } => {
-                    let seen = world.enis.iter().filter(|(name, _)| **name != lost).map(|(_, seen)| seen.clone());
-                    pool::Answer::Discovered(seen.collect())
-                }
-                Call::Describe { eni } if eni.as_str() == lost => {
-                    reads += 1;
-                    let known = world.state.enis().any(|eni| eni.record.id.as_str() == lost);
-                    assert!(known, "forgotten after {reads} reads");
-                    pool::Answer::Described(None)
-                }
-                _ => continue,
-            };
-            world.event(Event::Answered(id, Ok(answer)));
-            if reads == 1 {
-                let eni =
-                    world.state.enis().find(|eni| eni.record.id.as_str() == lost).expect("one read is no evidence");
-                assert_eq!(eni.record.state, pool::EniState::Ready);
-            }
-            if reads == 2 {
-                break;
-            }
-        }
-        assert_eq!(reads, 2);
-        let after = world.state.enis().find(|eni| eni.record.id.as_str() == lost).map(|eni| eni.record.state.clone());
-        match pods {
-            0 => assert_eq!(after, None),
-            _ => assert!(matches!(after, Some(pool::EniState::Quarantined(_))), "{after:?}"),
-        }
-        assert_eq!(world.state.leases().count(), pods);
-    }
-}
-
-#[test]
-fn a_repeated_create_that_ec2_did_not_look_at_says_nothing_about_the_first() {
-    for kind in [Kind::Throttled, Kind::Unreachable, Kind::Denied, Kind::Credentials] {
-        let mut world = World::new(Policy { warm: Warm::Enis(2), ..Policy::default() });
-        while !world.open.iter().any(|(_, call)| matches!(call, Call::CreateEni { .. })) {
-            if !world.step() {
-                world.later(Duration::from_millis(20));
-            }
-        }
-        let foremost = |world: &mut World| {
-            let at = world.open.iter().position(|(_, call)| matches!(call, Call::CreateEni { .. }));
-            world.open.rotate_left(at.expect("a create is open"));
-        };
-        foremost(&mut world);
-        world.answer(Fate::LostAfter);
-        world.later(secs(2));
-        foremost(&mut world);
-        world.answer(Fate::Refused(kind));
-        for _ in 0..5 {
-            world.settle();
-            world.later(secs(60));
-        }
-        assert_eq!(world.enis.len(), 2, "{kind:?}");
-        assert_eq!(world.state.available(), 18, "{kind:?}");
-    }
 }
 
 #[test]

@@ -1,0 +1,169 @@
+//! What the operator's CLI is told: the pool, the leases, the reasons.
+//!
+//! Owns the shapes of the `Inspect` service's answers. Never changes anything.
+
+use std::{net::Ipv4Addr, time::Duration};
+
+use pool::{Address, BootTime, EniState, Lease, Origin, Path, Pod, State, Warm};
+use proto::v1;
+
+use super::{Facing, attachments, millis, refusal};
+
+fn wire_pod(pod: &Pod) -> v1::Pod {
+    v1::Pod { namespace: pod.namespace.clone(), name: pod.name.clone(), uid: pod.uid.clone() }
+}
+
+/// One screen of the pool. `link` names the kernel's link of an ENI.
+pub fn pool(
+    state: &State,
+    now: BootTime,
+    instance_type: &str,
+    link: impl Fn(&pool::EniId) -> String,
+) -> v1::PoolResponse {
+    let explanation = state.explain(now);
+    let numbers = state.numbers(now);
+    let facts = state.facts();
+
+    v1::PoolResponse {
+        instance_id: facts.map(|facts| facts.instance.to_string()).unwrap_or_default(),
+        instance_type: instance_type.to_owned(),
+        node_address: facts.map(|facts| facts.address.to_string()).unwrap_or_default(),
+        limits: facts
+            .map(|facts| v1::Limits { enis: facts.limits.enis, addresses_per_eni: facts.limits.addresses_per_eni }),
+        policy: Some(policy(state.policy())),
+        enis: state.enis().map(|eni| self::eni(eni, state, now, &link)).collect(),
+        counts: Some(v1::Counts {
+            free: numbers.free + numbers.coming,
+            leased: numbers.leased,
+            cooling: numbers.cooling,
+            unverified: numbers.unverified,
+            quarantined: numbers.quarantined,
+            total: numbers.total,
+        }),
+        waiting: numbers.waiting,
+        next: explanation.next,
+        held: explanation.held.map(|held| refusal(&held, now)),
+    }
+}
+
+fn policy(policy: &pool::Policy) -> v1::Policy {
+    let mut said = v1::Policy {
+        mode: "targets".to_owned(),
+        max_eni: policy.max_eni,
+        cooling_ms: millis(policy.cooling),
+        shrink_after_ms: millis(policy.shrink_after),
+        ..Default::default()
+    };
+    match policy.warm {
+        Warm::Enis(enis) => said.warm_eni_target = Some(enis),
+        Warm::Addresses { warm, minimum } => {
+            said.warm_ip_target = Some(warm);
+            said.minimum_ip_target = Some(minimum);
+        }
+    }
+    said
+}
+
+fn eni(eni: &pool::Eni, state: &State, now: BootTime, link: &impl Fn(&pool::EniId) -> String) -> v1::Eni {
+    let record = &eni.record;
+    let mut counts = v1::Counts { total: count(eni.addresses.len()), ..Default::default() };
+    for held in eni.addresses.values() {
+        match held {
+            Address::Unverified { .. } => counts.unverified += 1,
+            Address::Free { .. } => counts.free += 1,
+            Address::Leased(_) => counts.leased += 1,
+            Address::Cooling { .. } => counts.cooling += 1,
+            Address::Quarantined(_) => counts.quarantined += 1,
+        }
+    }
+    v1::Eni {
+        eni_id: record.id.to_string(),
+        state: record.state.to_string(),
+        role: format!("{:?}", record.role),
+        slot: record.slot.map(|slot| slot.get().into()).unwrap_or_default(),
+        device_index: record.attachment.as_ref().map(|at| at.device.0).unwrap_or_default(),
+        network_card: record.attachment.as_ref().map(|at| at.card).unwrap_or_default(),
+        subnet_id: record.subnet.to_string(),
+        mac: record.mac.to_string(),
+        primary_address: record.primary.to_string(),
+        link: link(&record.id),
+        counts: Some(counts),
+        created_by_us: record.created,
+        addresses: eni.addresses.iter().map(|(address, held)| pool_address(*address, held, state, now)).collect(),
+        note: match &record.state {
+            EniState::Quarantined(why) => why.clone(),
+            _ if eni.attached() && eni.holds_pods() && !eni.link_ready => "its link is not ready".to_owned(),
+            _ => String::new(),
+        },
+    }
+}
+
+fn pool_address(address: Ipv4Addr, held: &Address, state: &State, now: BootTime) -> v1::PoolAddress {
+    v1::PoolAddress {
+        address: address.to_string(),
+        state: held.name().to_owned(),
+        until_ms: match held {
+            Address::Cooling { until } => millis(until.since(now)),
+            _ => 0,
+        },
+        pod: match held {
+            Address::Leased(key) => state.lease(key).map(|lease| wire_pod(&lease.pod)),
+            _ => None,
+        },
+    }
+}
+
+/// The leases that a filter lets through; an empty part of it lets everything through.
+pub fn leases(state: &State, now: BootTime, filter: &v1::LeasesRequest, facing: &Facing) -> v1::LeasesResponse {
+    let node = state.facts().map(|facts| facts.address);
+    let wanted = |lease: &&Lease| {
+        (filter.pod.is_empty() || lease.pod.to_string() == filter.pod)
+            && (filter.address.is_empty()
+                || lease.attachments.iter().flat_map(|one| &one.addresses).any(|one| one.to_string() == filter.address))
+    };
+    let lease = |lease: &Lease| v1::Lease {
+        key: Some(v1::LeaseKey { container_id: lease.key.container.clone(), ifname: lease.key.ifname.clone() }),
+        pod: Some(wire_pod(&lease.pod)),
+        generation: lease.generation.0,
+        origin: match lease.origin {
+            Origin::Allocated => "Allocated",
+            Origin::Found => "Found",
+            Origin::Imported => "Imported",
+        }
+        .to_owned(),
+        attachments: attachments(lease, facing, node),
+        age_ms: millis(now.since(lease.made)),
+    };
+    v1::LeasesResponse { leases: state.leases().filter(wanted).map(lease).collect() }
+}
+
+/// Why the pool is what it is, and what one pod has.
+pub fn explained(state: &State, now: BootTime, pod: &str) -> v1::ExplainResponse {
+    let explanation = state.explain(now);
+    let mut lines = Vec::new();
+    if !pod.is_empty() {
+        let held: Vec<_> = state.leases().filter(|lease| lease.pod.to_string() == pod).collect();
+        for lease in &held {
+            for pool::Attachment { ifname, link, path: Path::Pooled { eni, slot: _ }, addresses } in &lease.attachments
+            {
+                let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+                lines.push(format!(
+                    "{pod}: {ifname} of sandbox {} has {} of {eni} by link {link}, for {}",
+                    lease.key.container,
+                    addresses.join(" "),
+                    humantime::format_duration(Duration::from_secs(now.since(lease.made).as_secs())),
+                ));
+            }
+        }
+        if held.is_empty() {
+            lines.push(format!("{pod}: has no address; {} requests wait", state.waiting()));
+        }
+    }
+    lines.extend(explanation.lines);
+    lines.extend(explanation.next.into_iter().map(|next| format!("next: {next}")));
+    v1::ExplainResponse { lines, held: explanation.held.map(|held| refusal(&held, now)) }
+}
+
+fn count(many: usize) -> u32 {
+    u32::try_from(many).unwrap_or(u32::MAX)
+}
