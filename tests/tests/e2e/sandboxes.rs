@@ -13,9 +13,15 @@ fn the_same_add_twice_gets_the_same_answer_and_leaves_the_link_untouched() {
     let _daemon = node.start_ipamd(&[]).expect("a daemon");
     let mut pod = node.pod("p").expect("a sandbox");
     let first = pod.add().expect("an address").result.clone();
+    // What the plugin made; the kernel's own words about it (operstate, IPv6 autoconfiguration) change by themselves.
     let links = || {
-        let shown = pod.netns().output(Command::new("ip").args(["-d", "-j", "addr", "show"])).expect("ip runs");
-        String::from_utf8_lossy(&shown.stdout).into_owned()
+        let show = |what: &[&str]| {
+            let shown = pod.netns().output(Command::new("ip").args(["-j", "-4"]).args(what)).expect("ip runs");
+            serde_json::from_slice::<serde_json::Value>(&shown.stdout).expect("JSON")
+        };
+        let link = &show(&["addr", "show", "eth0"])[0];
+        let made = (link["ifindex"].clone(), link["address"].clone(), link["mtu"].clone(), link["addr_info"].clone());
+        (made, show(&["route", "show"]), show(&["neigh", "show", "nud", "permanent"]))
     };
     let before = links();
     let again = pod.call("ADD", None).expect("the plugin runs").done().expect("served again");
