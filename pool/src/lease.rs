@@ -201,6 +201,9 @@ impl State {
             self.held,
             None | Some(Refusal::EniLimit { .. } | Refusal::AddressLimit | Refusal::PolicyCap { .. })
         );
+        if self.held.is_none() && self.numbers(now).unverified > 0 {
+            return Refusal::Verifying;
+        }
         match self.first_cooling() {
             Some((until, count)) if limited && until > now => Refusal::CoolingDown { count, until },
             _ => self.held.clone().unwrap_or(Refusal::WarmingUp),

@@ -15,6 +15,8 @@ use crate::{
 const APART: Duration = Duration::from_secs(5);
 /// and the second this long after the call, before the thing counts as not being there.
 const SETTLED: Duration = Duration::from_secs(15);
+/// Why an ENI is quarantined.
+const NOT_SHOWN: &str = "EC2 does not show this ENI, and pods use it";
 
 impl State {
     /// Asks EC2 for what is in doubt.
@@ -117,6 +119,7 @@ impl State {
             (false, false) => return,
             (true, true) => {
                 self.suspects.remove(&id);
+                self.set_state(&id, EniState::Quarantined(NOT_SHOWN.to_owned()), EniState::AttachedUnprotected);
             }
             // It exists and is not attached to us: for an ENI that we believe attached that is a read without it.
             (true, false) => {
@@ -323,8 +326,10 @@ impl State {
         if eni.leased() == 0 {
             self.forget(id);
         } else {
-            eni.record.state = EniState::Quarantined("EC2 does not show this ENI, and pods use it".to_owned());
+            eni.record.state = EniState::Quarantined(NOT_SHOWN.to_owned());
             self.touch(Key::Eni(id.clone()));
+            // It may come back, or its pods may go.
+            self.read_again.insert(id.clone(), now.after(DEPARTED));
         }
     }
 

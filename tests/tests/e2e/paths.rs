@@ -1,6 +1,8 @@
 //! Every path that Berth promises, on two nodes wired by the real daemon and the real plugin; and each claim fails without each line
 //! that it stands on.
 
+use std::io::Write as _;
+
 use lab::{
     pods::{Pod, at_once},
     teeth::{Layout, Onprem, Side, bite, of_berth},
@@ -28,7 +30,8 @@ fn every_claim_has_teeth(test: &str, onprem: Onprem, environment: &[(&str, &str)
     let side = |n: usize| Side::of(&witness, &lab.nodes()[n], &pods).expect("two ENIs with pods");
     let layout = Layout { near: side(0), far: side(1), vpc: lab.settings().vpc, onprem };
     let table = bite(&witness, &of_berth(&layout)).expect("every claim holds on a whole node");
-    println!("{table}");
+    // Not `println!`, which the test harness keeps to itself when all is well: the table is for people.
+    writeln!(std::io::stdout(), "claims x lines ({test}):\n{table}").expect("stdout is open");
     assert_eq!(table.toothless().count(), 0, "claims that hold without a line they should need:\n{table}");
 }
 
