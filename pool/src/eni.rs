@@ -129,11 +129,6 @@ pub enum Address {
 }
 
 impl Address {
-    /// EC2 has it on our ENI, as far as we know: packets to it are for this node.
-    pub fn confirmed(&self) -> bool {
-        matches!(self, Self::Free { .. } | Self::Leased(_) | Self::Cooling { .. })
-    }
-
     /// The state's name.
     pub fn name(&self) -> &'static str {
         match self {
@@ -183,6 +178,17 @@ impl Eni {
     pub fn attached(&self) -> bool {
         self.record.attachment.is_some()
             && !matches!(self.record.state, EniState::Detached | EniState::Attaching | EniState::Leaving)
+    }
+
+    /// The kernel should know that packets to an address in this state are for this node: EC2 has it on the ENI, and the ENI is not
+    /// about to go, unless a pod has the address.
+    pub fn wants(&self, held: &Address) -> bool {
+        let goes = matches!(self.record.state, EniState::Draining | EniState::Detaching);
+        match held {
+            Address::Leased(_) => true,
+            Address::Free { .. } | Address::Cooling { .. } => !goes,
+            Address::Unverified { .. } | Address::Quarantined(_) => false,
+        }
     }
 
     /// How many of its addresses are leased.

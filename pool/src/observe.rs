@@ -106,7 +106,7 @@ impl State {
                 }
             }
             (Call::Describe { .. }, Answer::Described(Some(seen))) => self.observe(now, seen),
-            (Call::Describe { eni }, Answer::Described(None)) => self.missed(now, &eni.clone()),
+            (Call::Describe { eni }, Answer::Described(None)) => self.missed(now, &eni.clone(), Shown::Nothing),
             _ => {}
         }
     }
@@ -124,7 +124,7 @@ impl State {
             // It exists and is not attached to us: for an ENI that we believe attached that is a read without it.
             (true, false) => {
                 if self.enis.get(&id).is_some_and(Eni::attached) {
-                    self.missed(now, &id);
+                    self.missed(now, &id, Shown::Detached);
                 } else {
                     self.suspects.remove(&id);
                 }
@@ -306,7 +306,7 @@ impl State {
     }
 
     /// A read by id without the ENI. The second one, long enough after the first, is believed, unless a pod lives there.
-    fn missed(&mut self, now: BootTime, id: &EniId) {
+    fn missed(&mut self, now: BootTime, id: &EniId, shown: Shown) {
         let first = *self.suspects.entry(id.clone()).or_default().get_or_insert(now);
         if now.since(first) < SETTLED {
             let free: Vec<_> = self.enis.get(id).map(free_addresses).unwrap_or_default();
@@ -323,7 +323,14 @@ impl State {
             self.touch(Key::Intent(call));
         }
         let Some(eni) = self.enis.get_mut(id) else { return };
-        if eni.leased() == 0 {
+        if eni.leased() == 0 && shown == Shown::Detached && eni.record.created {
+            // Ours, and attached to nothing: not to be left over.
+            let goes = matches!(eni.record.state, EniState::Draining | EniState::Detaching);
+            eni.record.state = if goes { EniState::Leaving } else { EniState::Detached };
+            eni.record.attachment = None;
+            eni.link_ready = false;
+            self.touch(Key::Eni(id.clone()));
+        } else if eni.leased() == 0 {
             self.forget(id);
         } else {
             eni.record.state = EniState::Quarantined(NOT_SHOWN.to_owned());
@@ -412,6 +419,15 @@ impl State {
             .find(|device| !taken.contains(device))
             .unwrap_or(DeviceIndex(u32::MAX))
     }
+}
+
+/// What a read without our attachment showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// No such ENI.
+    Nothing,
+    /// The ENI, not attached to us.
+    Detached,
 }
 
 /// Tag with the id of the instance that an ENI belongs to (amazon-vpc-cni's).

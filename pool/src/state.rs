@@ -10,8 +10,8 @@ use std::{
 };
 
 use crate::{
-    AddRequest, Address, BootTime, Call, CallId, Effect, Eni, EniId, EniState, Entry, Event, FoundLease, Intent, Key,
-    Lease, LeaseKey, NodeFacts, Now, Policy, Record, Refusal, Slot, Step, SubnetId, WantedEni,
+    AddRequest, Address, BootTime, Call, CallId, Effect, Eni, EniId, Entry, Event, FoundLease, Intent, Key, Lease,
+    LeaseKey, NodeFacts, Now, Policy, Record, Refusal, Slot, Step, SubnetId, WantedEni,
     pause::{Pauses, Scope},
 };
 
@@ -193,11 +193,6 @@ impl State {
             .filter(|eni| eni.holds_pods() && eni.attached())
             .filter_map(|eni| {
                 let record = &eni.record;
-                let gone = matches!(record.state, EniState::Draining | EniState::Detaching);
-                let confirmed = |(address, held): (&Ipv4Addr, &Address)| {
-                    let holds = held.confirmed() && !(gone && matches!(held, Address::Free { .. }));
-                    holds.then_some(*address)
-                };
                 Some(WantedEni {
                     eni: record.id.clone(),
                     slot: record.slot?,
@@ -205,7 +200,12 @@ impl State {
                     device: record.attachment.as_ref()?.device,
                     subnet: record.subnet.clone(),
                     primary: record.primary,
-                    addresses: eni.addresses.iter().filter_map(confirmed).collect(),
+                    addresses: eni
+                        .addresses
+                        .iter()
+                        .filter(|(_, held)| eni.wants(held))
+                        .map(|(address, _)| *address)
+                        .collect(),
                 })
             })
             .collect();
@@ -349,12 +349,12 @@ impl State {
     /// leased or cools does not.
     pub(crate) fn hold(&mut self, id: &EniId, address: Ipv4Addr, held: Option<Address>) {
         let Some(eni) = self.enis.get_mut(id) else { return };
-        let confirmed = held.as_ref().is_some_and(Address::confirmed);
+        let wanted = held.as_ref().is_some_and(|held| eni.wants(held));
         let before = match held {
             Some(held) => eni.addresses.insert(address, held),
             None => eni.addresses.remove(&address),
         };
-        self.reconcile |= confirmed != before.is_some_and(|before| before.confirmed());
+        self.reconcile |= wanted != before.is_some_and(|before| eni.wants(&before));
         self.touch(Key::Address(id.clone(), address));
     }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use pool::{Kind, Limits, Policy, Ticket, Warm};
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::RngSeed};
 
 use crate::world::{Fate, World};
 
@@ -51,8 +51,19 @@ fn policies() -> impl Strategy<Value = Policy> {
     })
 }
 
+/// The same 2,000 histories every time; `HISTORIES=300000 cargo test --release -p pool` tries others (80 s).
+fn config() -> ProptestConfig {
+    let more = std::env::var("HISTORIES").ok().and_then(|cases| cases.parse().ok());
+    ProptestConfig {
+        cases: more.unwrap_or(2_000),
+        rng_seed: if more.is_some() { RngSeed::Random } else { RngSeed::Fixed(1) },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     /// `World` checks after every event that no address is leased twice, none is leased that EC2 does not have, none is unassigned or
     /// detached under a pod, and no limit is passed.
