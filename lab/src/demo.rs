@@ -207,6 +207,9 @@ impl Show {
     }
 
     fn claim(&mut self, happened: bool, what: impl Display, otherwise: impl Display) {
+        if interrupt::ending() {
+            return;
+        }
         self.claims += 1;
         if happened {
             println!("  {}yes{}  {what}", self.paint("\x1b[32m"), self.paint("\x1b[0m"));

@@ -23,6 +23,12 @@ const BATCH: usize = 64;
 /// How long calls in flight may take to come back when the node stops.
 const STOP_WITHIN: Duration = Duration::from_secs(8);
 
+/// An ADD that has no answer yet: who, for the log, and where the answer goes.
+struct Waiting {
+    who: String,
+    reply: oneshot::Sender<Result<Lease, Refusal>>,
+}
+
 /// A handle and the loop that it talks to.
 pub type Started<C, L, H, K> = (Handle, Node<C, L, H, K>);
 
@@ -67,7 +73,7 @@ pub struct Node<C, L, H, K> {
     clock: K,
     messages: mpsc::UnboundedReceiver<Message>,
     sender: mpsc::UnboundedSender<Message>,
-    adds: BTreeMap<Ticket, oneshot::Sender<Result<Lease, Refusal>>>,
+    adds: BTreeMap<Ticket, Waiting>,
     dels: BTreeMap<Ticket, oneshot::Sender<Result<Option<Lease>, Refusal>>>,
     calls: JoinSet<()>,
     stopping: Option<Instant>,
@@ -125,7 +131,8 @@ impl<C: Cloud, L: Ledger, H: Host, K: Clock> Node<C, L, H, K> {
             let event = match message {
                 Message::Event(event) => event,
                 Message::Allocate(request, reply) => {
-                    self.adds.insert(request.ticket, reply);
+                    let who = format!("{} ({})", request.pod, request.key);
+                    self.adds.insert(request.ticket, Waiting { who, reply });
                     Event::Add(request)
                 }
                 Message::Release(request, reply) => {
@@ -173,14 +180,13 @@ impl<C: Cloud, L: Ledger, H: Host, K: Clock> Node<C, L, H, K> {
     fn act(&mut self, effect: Effect) {
         match effect {
             Effect::Reply(ticket, outcome) => {
+                // A caller that went away is told nothing; its DEL releases the lease.
+                let Some(Waiting { who, reply }) = self.adds.remove(&ticket) else { return };
                 match &outcome {
                     Ok(lease) => debug!(key = %lease.key, pod = %lease.pod, "allocated"),
-                    Err(refusal) => warn!(reason = refusal.name(), detail = %refusal, "refused"),
+                    Err(refusal) => warn!(pod = who, reason = refusal.name(), detail = %refusal, "refused"),
                 }
-                if let Some(reply) = self.adds.remove(&ticket) {
-                    // A caller that went away is told nothing; its DEL releases the lease.
-                    drop(reply.send(outcome));
-                }
+                drop(reply.send(outcome));
             }
             Effect::Released(ticket, lease) => {
                 if let Some(lease) = &lease {
@@ -222,8 +228,8 @@ impl<C: Cloud, L: Ledger, H: Host, K: Clock> Node<C, L, H, K> {
     fn start_over(&mut self, error: &LedgerError) -> Result<(), LedgerError> {
         error!(%error, "could not write the ledger; going back to what it has");
         let refusal = Refusal::LedgerUnavailable { what: error.message.clone() };
-        for (_, reply) in std::mem::take(&mut self.adds) {
-            drop(reply.send(Err(refusal.clone())));
+        for (_, waiting) in std::mem::take(&mut self.adds) {
+            drop(waiting.reply.send(Err(refusal.clone())));
         }
         for (_, reply) in std::mem::take(&mut self.dels) {
             drop(reply.send(Err(refusal.clone())));

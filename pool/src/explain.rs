@@ -52,7 +52,9 @@ impl State {
                 lines.push(format!("{} is quarantined: {why}", eni.record.id));
             }
         }
-        Explanation { lines, next: self.next(now), held: self.held.clone() }
+        // Not serving at all says more than what planning met last.
+        let held = self.serving().err().or_else(|| self.held.clone());
+        Explanation { lines, next: self.next(now), held }
     }
 
     fn next(&self, now: BootTime) -> Vec<String> {

@@ -4,7 +4,7 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use pool::{Address, BootTime, EniState, Lease, Origin, Path, Pod, State, Warm};
+use pool::{Address, BootTime, EniState, Lease, Origin, Path, Pod, Refusal, State, Warm};
 use proto::v1;
 
 use super::{Facing, attachments, millis, refusal};
@@ -141,6 +141,7 @@ pub fn leases(state: &State, now: BootTime, filter: &v1::LeasesRequest, facing: 
 pub fn explained(state: &State, now: BootTime, pod: &str) -> v1::ExplainResponse {
     let explanation = state.explain(now);
     let mut lines = Vec::new();
+    let mut unknown = false;
     if !pod.is_empty() {
         let held: Vec<_> = state.leases().filter(|lease| lease.pod.to_string() == pod).collect();
         for lease in &held {
@@ -157,11 +158,13 @@ pub fn explained(state: &State, now: BootTime, pod: &str) -> v1::ExplainResponse
         }
         if held.is_empty() {
             lines.push(format!("{pod}: has no address; {} requests wait", state.waiting()));
+            unknown = state.waiting() == 0;
         }
     }
     lines.extend(explanation.lines);
     lines.extend(explanation.next.into_iter().map(|next| format!("next: {next}")));
-    v1::ExplainResponse { lines, held: explanation.held.map(|held| refusal(&held, now)) }
+    let held = explanation.held.or(unknown.then_some(Refusal::UnknownSandbox));
+    v1::ExplainResponse { lines, held: held.map(|held| refusal(&held, now)) }
 }
 
 fn count(many: usize) -> u32 {
