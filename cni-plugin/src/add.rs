@@ -14,6 +14,8 @@ use crate::{boot, convert, result};
 pub(crate) fn add(config: &Config, sandbox: &Sandbox) -> Result<String, Failure> {
     let started = boot::boottime_ns();
     let mut kernel = Kernel::open(sandbox)?;
+    // The same ADD at the same time: the second one finds the first one's link, and never takes its address back.
+    kernel.netns.lock().map_err(|error| unusable_netns(&error))?;
     // A name that is taken is known before the daemon is asked, so that nothing is left in the pool.
     let present = pod::presence(&mut kernel.host, &mut kernel.pod, &sandbox.key).map_err(|e| refused(&e))?;
     if present == Presence::Foreign {

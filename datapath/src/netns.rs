@@ -6,8 +6,10 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, OFlags};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
 /// A network namespace. It lives at least as long as this value.
@@ -49,8 +51,24 @@ impl Netns {
     /// Opens the namespace at a path (`/run/netns/x`, `/proc/1/ns/net`).
     pub fn open(path: impl AsRef<Path>) -> Result<Self, NetnsError> {
         let path = path.as_ref().to_owned();
-        let file = File::open(&path).map_err(|source| NetnsError::Open { path: path.clone(), source })?;
+        // A FIFO at the path would keep an ordinary open waiting for ever.
+        let without_waiting = OFlags::NONBLOCK.bits().cast_signed();
+        let file = File::options()
+            .read(true)
+            .custom_flags(without_waiting)
+            .open(&path)
+            .map_err(|source| NetnsError::Open { path: path.clone(), source })?;
         Ok(Self { file, path })
+    }
+
+    /// Waits until no other process has the namespace locked, and locks it: two ADDs of one sandbox take turns. It is open again when
+    /// this value is dropped, or the process ends in whatever way (flock(2), which every file has, nsfs included).
+    pub fn lock(&self) -> Result<(), NetnsError> {
+        rustix::fs::flock(&self.file, FlockOperation::LockExclusive).map_err(|source| NetnsError::Kernel {
+            operation: "locking",
+            path: self.path.clone(),
+            source: source.into(),
+        })
     }
 
     /// A new namespace without a path: it ends when this value is dropped and nothing else holds it.

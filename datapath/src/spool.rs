@@ -78,7 +78,7 @@ pub struct Left {
     /// Where it is.
     pub path: PathBuf,
     /// What it says; an error for a file that no plugin of ours wrote.
-    pub entry: Result<Entry, serde_json::Error>,
+    pub entry: Result<Entry, io::Error>,
 }
 
 /// Everything in the spool, oldest first. A directory that is not there is an empty one.
@@ -91,12 +91,25 @@ pub fn read(directory: &Path) -> Result<Vec<Left>, SpoolError> {
     for file in files {
         let path = file.map_err(failed("listing", directory))?.path();
         if path.extension().is_some_and(|ending| ending == "json") {
-            let text = fs::read(&path).map_err(failed("reading", &path))?;
-            left.push(Left { entry: serde_json::from_slice(&text), path });
+            left.push(Left { entry: read_entry(&path), path });
         }
     }
     left.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(left)
+}
+
+/// One file; whatever else lies there is reported, and keeps nobody waiting.
+fn read_entry(path: &Path) -> io::Result<Entry> {
+    /// An entry is a few hundred bytes.
+    const LARGEST: u64 = 64 << 10;
+    let found = fs::symlink_metadata(path)?;
+    if !found.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    if found.len() > LARGEST {
+        return Err(io::Error::other(format!("{} bytes, an entry has at most {LARGEST}", found.len())));
+    }
+    Ok(serde_json::from_slice(&fs::read(path)?)?)
 }
 
 /// Removes a file whose release is safe in the ledger.
@@ -144,10 +157,15 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory");
         fs::write(directory.path().join("0.json"), "{").expect("written");
         fs::write(directory.path().join("1.tmp"), "half").expect("written");
+        fs::create_dir(directory.path().join("2.json")).expect("made");
+        fs::write(directory.path().join("3.json"), vec![b' '; 100_000]).expect("written");
+        let fifo = directory.path().join("4.json");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
+            .expect("made");
         leave(directory.path(), &entry(1)).expect("written");
         let left = read(directory.path()).expect("readable");
         assert_eq!(left.iter().filter(|left| left.entry.is_ok()).count(), 1);
-        assert_eq!(left.len(), 2);
+        assert_eq!(left.len(), 5);
     }
 
     #[test]

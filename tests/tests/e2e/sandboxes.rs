@@ -112,3 +112,24 @@ fn a_deleted_pods_link_and_route_are_gone_and_its_address_cools() {
     without.netns = std::path::PathBuf::new();
     without.run(node).expect("the plugin runs").done().expect("and without a namespace");
 }
+
+#[test]
+fn the_same_add_many_times_at_once_leaves_one_pod_with_its_lease() {
+    let lab = node::lab("same", &["m5.large"]);
+    let node = &lab.nodes()[0];
+    let _daemon = node.start_ipamd(&[]).expect("a daemon");
+    for round in 0..4 {
+        let mut pod = node.pod(&format!("p{round}")).expect("a sandbox");
+        let results: Vec<_> = std::thread::scope(|scope| {
+            let adds: Vec<_> = (0..6).map(|_| scope.spawn(|| pod.call("ADD", None))).collect();
+            adds.into_iter()
+                .map(|add| add.join().expect("no panic").expect("it runs").done().expect("served"))
+                .collect()
+        });
+        assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{results:#?}");
+        let added = pod.add().expect("served again").result.clone();
+        assert_eq!(added, results[0]);
+        books_agree(&lab, node, std::slice::from_ref(&pod));
+        pod.del().expect("deleted");
+    }
+}
