@@ -32,7 +32,7 @@ use crate::{convert::Facing, ledger::RunLock, metrics::Metrics, signs::Signs};
 pub const SOCKET: &str = "ipamd.sock";
 
 /// The largest request that is read: a GC with the keys of a thousand pods.
-const REQUEST_LIMIT: usize = 256 << 10;
+const REQUEST_LIMIT: usize = 1 << 20;
 
 /// What the services need.
 #[derive(Debug)]
