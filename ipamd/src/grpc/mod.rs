@@ -31,7 +31,8 @@ use crate::{convert::Facing, ledger::RunLock, metrics::Metrics, signs::Signs};
 /// The name of the socket in the run directory.
 pub const SOCKET: &str = "ipamd.sock";
 
-/// The largest request that is read: a GC with the keys of a thousand pods.
+/// The largest request that is read: all the annotations that Kubernetes allows a pod (256 KiB) and the rest of an ADD, or a GC with the keys
+/// of a thousand pods.
 const REQUEST_LIMIT: usize = 1 << 20;
 
 /// What the services need.
