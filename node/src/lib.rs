@@ -7,9 +7,7 @@
 mod handle;
 mod run;
 
-use std::net::Ipv4Addr;
-
-use pool::{BootTime, Entry, Record, WantedEni};
+use pool::{Block, BootTime, Entry, Record, WantedEni};
 
 pub use handle::{Allocation, Handle};
 pub use run::{Node, Started, start};
@@ -34,8 +32,8 @@ pub struct LedgerError {
 
 /// The node's kernel, as far as the pool's decisions reach it.
 pub trait Host: Send + 'static {
-    /// Takes the `unreachable` routes of these addresses away. At once: EC2 may give them to others when this returns.
-    fn withdraw(&mut self, addresses: &[Ipv4Addr]);
+    /// Takes the `unreachable` routes of these away. At once: EC2 may give them to others when this returns.
+    fn withdraw(&mut self, blocks: &[Block]);
     /// The ENIs that the kernel should carry. Returns at once. `Event::LinkReady` says when an ENI is carried, once after every
     /// call for every ENI in it, also for those that were carried before.
     fn reconcile(&mut self, wanted: Vec<WantedEni>);

@@ -196,7 +196,9 @@ impl<C: Cloud, L: Ledger, H: Host, K: Clock> Node<C, L, H, K> {
                     drop(reply.send(Ok(lease)));
                 }
             }
-            Effect::Withdraw(addresses) => self.host.withdraw(&addresses),
+            Effect::Withdraw(blocks) => self.host.withdraw(&blocks),
+            Effect::Say(news) if news.is_alarming() => warn!(what = news.name(), "{news}"),
+            Effect::Say(news) => info!(what = news.name(), "{news}"),
             Effect::Reconcile => self.host.reconcile(self.state.wanted()),
             Effect::Call(id, call) => self.call(id, call),
         }

@@ -26,11 +26,14 @@ impl Cloud for Ec2 {
         tokio::time::sleep(Duration::from_millis(300)).await;
         Ok(match call {
             Call::Discover { .. } => Answer::Discovered(vec![primary()]),
-            Call::Assign { count, .. } => {
+            Call::Assign { ask, .. } => {
                 let mut assigned = self.assigned.lock().expect("not poisoned");
                 let first = *assigned;
-                *assigned += count;
-                Answer::Assigned((first..*assigned).map(|n| Ipv4Addr::from(0x0a00_0064 + n)).collect())
+                *assigned += ask.places();
+                Answer::Assigned {
+                    addresses: (first..*assigned).map(|n| Ipv4Addr::from(0x0a00_0064 + n)).collect(),
+                    prefixes: Vec::new(),
+                }
             }
             _ => Answer::Done,
         })
@@ -44,6 +47,7 @@ fn primary() -> SeenEni {
         subnet: "subnet-1".into(),
         primary: Ipv4Addr::new(10, 0, 0, 10),
         secondary: Vec::new(),
+        prefixes: Vec::new(),
         description: String::new(),
         tags: BTreeMap::new(),
         kind: InterfaceKind::Interface,
@@ -93,7 +97,7 @@ impl Ledger for Memory {
 struct Links(mpsc::UnboundedSender<WantedEni>);
 
 impl Host for Links {
-    fn withdraw(&mut self, _: &[Ipv4Addr]) {}
+    fn withdraw(&mut self, _: &[pool::Block]) {}
 
     fn reconcile(&mut self, wanted: Vec<WantedEni>) {
         for eni in wanted {
@@ -144,6 +148,8 @@ fn run(ledger: Memory) -> Running {
         primary: "eni-0".into(),
         address: Ipv4Addr::new(10, 0, 0, 10),
         subnet: "subnet-1".into(),
+        vpc: "vpc-1".into(),
+        zone: "us-west-2a".to_owned(),
         groups: Vec::new(),
         limits: Limits { enis: 1, addresses_per_eni: 10 },
     }));

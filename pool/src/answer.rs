@@ -40,16 +40,16 @@ impl State {
     /// The call happened.
     fn done(&mut self, now: Now, call: Call, answer: Answer) {
         match (call, answer) {
-            (Call::CreateEni { subnet, addresses, .. }, Answer::Created(seen)) => {
-                self.asked_well(&subnet, addresses);
+            (Call::CreateEni { subnet, ask, .. }, Answer::Created(seen)) => {
+                self.asked_well(&subnet, ask.places());
                 self.adopt(now.at, seen);
             }
             (Call::Attach { eni, device, .. }, Answer::Attached(attachment)) => {
                 self.attached(&eni, Attached { id: attachment, device, card: 0 });
             }
-            (Call::Assign { eni, count }, Answer::Assigned(addresses)) => {
+            (Call::Assign { eni, ask }, Answer::Assigned { addresses, .. }) => {
                 if let Some(subnet) = self.enis.get(&eni).map(|eni| eni.record.subnet.clone()) {
-                    self.asked_well(&subnet, count);
+                    self.asked_well(&subnet, ask.places());
                 }
                 for address in addresses {
                     self.confirm(now.at, &eni, address);
@@ -57,7 +57,7 @@ impl State {
                 self.pauses.end(&Scope::Eni(eni));
             }
             (Call::Protect { eni, .. }, _) => self.set_state(&eni, EniState::AttachedUnprotected, EniState::Ready),
-            (Call::Unassign { eni, addresses }, _) => {
+            (Call::Unassign { eni, addresses, .. }, _) => {
                 for address in addresses {
                     self.depart(now.at, &eni, address);
                 }
@@ -121,7 +121,7 @@ impl State {
                 Kind::AddressLimit | Kind::Gone => self.suspect(Some(eni)),
                 _ => {}
             },
-            Call::Unassign { eni, addresses } => match kind {
+            Call::Unassign { eni, addresses, .. } => match kind {
                 Kind::Throttled | Kind::Unreachable | Kind::Denied | Kind::Credentials => {
                     for address in addresses {
                         self.hold(&eni, address, Some(Address::Free { since: now.at }));
@@ -136,8 +136,12 @@ impl State {
             Call::CreateEni { .. }
             | Call::Delete { .. }
             | Call::Protect { .. }
+            | Call::Tag { .. }
             | Call::Describe { .. }
-            | Call::Discover { .. } => {}
+            | Call::Discover { .. }
+            | Call::Subnets { .. }
+            | Call::Leaked { .. }
+            | Call::Instances { .. } => {}
         }
     }
 
@@ -152,12 +156,16 @@ impl State {
                 self.intents.insert(intent.id, intent);
             }
             // Repeating these is harmless.
-            Call::Protect { eni, .. } | Call::Detach { eni, .. } | Call::Delete { eni } => {
+            Call::Protect { eni, .. } | Call::Detach { eni, .. } | Call::Delete { eni } | Call::Tag { eni, .. } => {
                 let reason = Refusal::CloudUnreachable { action: intent.call.action().name().to_owned() };
                 self.pauses.begin(now, Scope::Eni(eni.clone()), TRANSITION, reason);
                 self.undo(now, intent.call, Kind::Uncertain);
             }
-            Call::Describe { .. } | Call::Discover { .. } => {}
+            Call::Describe { .. }
+            | Call::Discover { .. }
+            | Call::Subnets { .. }
+            | Call::Leaked { .. }
+            | Call::Instances { .. } => {}
         }
     }
 
@@ -242,8 +250,8 @@ impl State {
     /// EC2 gives all or nothing: ask for half, down to one, then leave the subnet alone.
     fn ask_less(&mut self, now: Now, call: &Call) {
         let (subnet, asked) = match call {
-            Call::CreateEni { subnet, addresses, .. } => (Some(subnet.clone()), *addresses),
-            Call::Assign { eni, count } => (self.enis.get(eni).map(|eni| eni.record.subnet.clone()), *count),
+            Call::CreateEni { subnet, ask, .. } => (Some(subnet.clone()), ask.places()),
+            Call::Assign { eni, ask } => (self.enis.get(eni).map(|eni| eni.record.subnet.clone()), ask.places()),
             _ => (None, 0),
         };
         let Some(subnet) = subnet else { return };

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AttachmentId, DeviceIndex, EniId, InstanceId, Mac, SecurityGroupId, SubnetId, Token};
+use crate::{AttachmentId, DeviceIndex, EniId, InstanceId, Mac, Prefix, SecurityGroupId, SubnetId, Token, VpcId};
 
 /// One EC2 call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,8 +19,8 @@ pub enum Call {
         subnet: SubnetId,
         /// Security groups.
         groups: Vec<SecurityGroupId>,
-        /// Secondary addresses to assign at once.
-        addresses: u32,
+        /// What to assign at once.
+        ask: Ask,
         /// `aws-K8S-<instance id>`.
         description: String,
         /// Tags, part of the call: an ENI without them is not ours.
@@ -46,15 +46,24 @@ pub enum Call {
     Assign {
         /// The ENI.
         eni: EniId,
-        /// How many.
-        count: u32,
+        /// How many of what.
+        ask: Ask,
     },
-    /// UnassignPrivateIpAddresses.
+    /// UnassignPrivateIpAddresses; one of the lists is empty.
     Unassign {
         /// The ENI.
         eni: EniId,
-        /// Which.
+        /// Which addresses.
         addresses: Vec<Ipv4Addr>,
+        /// Which prefixes.
+        prefixes: Vec<Prefix>,
+    },
+    /// CreateTags on an ENI. Idempotent.
+    Tag {
+        /// The ENI.
+        eni: EniId,
+        /// What to set.
+        tags: BTreeMap<String, String>,
     },
     /// DetachNetworkInterface.
     Detach {
@@ -78,6 +87,62 @@ pub enum Call {
         /// Our instance.
         instance: InstanceId,
     },
+    /// DescribeSubnets of a zone of a VPC.
+    Subnets {
+        /// The VPC.
+        vpc: VpcId,
+        /// The availability zone's name.
+        zone: String,
+    },
+    /// DescribeNetworkInterfaces of what nodes left behind: `available`, tagged with an instance's id and, where given, the cluster's
+    /// name.
+    Leaked {
+        /// The VPC.
+        vpc: VpcId,
+        /// CLUSTER_NAME.
+        cluster: Option<String>,
+    },
+    /// DescribeInstances: which of these still exist.
+    Instances {
+        /// Which.
+        instances: Vec<InstanceId>,
+    },
+}
+
+/// What to assign, chosen by EC2; all of it or nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ask {
+    /// So many addresses.
+    Addresses(u32),
+    /// So many /28s.
+    Prefixes(u32),
+}
+
+impl Ask {
+    /// How many of the ENI's places it takes: a prefix takes as many as an address, one
+    /// (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-prefix-eni.html>).
+    pub fn places(self) -> u32 {
+        match self {
+            Self::Addresses(count) | Self::Prefixes(count) => count,
+        }
+    }
+
+    /// How many addresses come of it.
+    pub fn addresses(self) -> u32 {
+        match self {
+            Self::Addresses(count) => count,
+            Self::Prefixes(count) => count.saturating_mul(Prefix::SIZE),
+        }
+    }
+}
+
+impl fmt::Display for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Addresses(count) => write!(f, "{count} addresses"),
+            Self::Prefixes(count) => write!(f, "{count} prefixes"),
+        }
+    }
 }
 
 impl Call {
@@ -91,7 +156,10 @@ impl Call {
             Self::Unassign { .. } => Action::UnassignPrivateIpAddresses,
             Self::Detach { .. } => Action::DetachNetworkInterface,
             Self::Delete { .. } => Action::DeleteNetworkInterface,
-            Self::Describe { .. } | Self::Discover { .. } => Action::DescribeNetworkInterfaces,
+            Self::Tag { .. } => Action::CreateTags,
+            Self::Describe { .. } | Self::Discover { .. } | Self::Leaked { .. } => Action::DescribeNetworkInterfaces,
+            Self::Subnets { .. } => Action::DescribeSubnets,
+            Self::Instances { .. } => Action::DescribeInstances,
         }
     }
 
@@ -104,14 +172,26 @@ impl Call {
             | Self::Unassign { eni, .. }
             | Self::Detach { eni, .. }
             | Self::Delete { eni }
+            | Self::Tag { eni, .. }
             | Self::Describe { eni } => Some(eni),
-            Self::CreateEni { .. } | Self::Discover { .. } => None,
+            Self::CreateEni { .. }
+            | Self::Discover { .. }
+            | Self::Subnets { .. }
+            | Self::Leaked { .. }
+            | Self::Instances { .. } => None,
         }
     }
 
     /// A read changes nothing in EC2: it needs no intent and may be repeated freely.
     pub fn is_read(&self) -> bool {
-        matches!(self, Self::Describe { .. } | Self::Discover { .. })
+        matches!(
+            self,
+            Self::Describe { .. }
+                | Self::Discover { .. }
+                | Self::Subnets { .. }
+                | Self::Leaked { .. }
+                | Self::Instances { .. }
+        )
     }
 }
 
@@ -126,8 +206,11 @@ pub enum Action {
     UnassignPrivateIpAddresses,
     DetachNetworkInterface,
     DeleteNetworkInterface,
+    CreateTags,
     DescribeNetworkInterfaces,
     DescribeInstanceTypes,
+    DescribeSubnets,
+    DescribeInstances,
 }
 
 impl Action {
@@ -141,8 +224,11 @@ impl Action {
             Self::UnassignPrivateIpAddresses => "UnassignPrivateIpAddresses",
             Self::DetachNetworkInterface => "DetachNetworkInterface",
             Self::DeleteNetworkInterface => "DeleteNetworkInterface",
+            Self::CreateTags => "CreateTags",
             Self::DescribeNetworkInterfaces => "DescribeNetworkInterfaces",
             Self::DescribeInstanceTypes => "DescribeInstanceTypes",
+            Self::DescribeSubnets => "DescribeSubnets",
+            Self::DescribeInstances => "DescribeInstances",
         }
     }
 }
@@ -160,14 +246,36 @@ pub enum Answer {
     Created(SeenEni),
     /// AttachNetworkInterface.
     Attached(AttachmentId),
-    /// AssignPrivateIpAddresses: only the new addresses.
-    Assigned(Vec<Ipv4Addr>),
-    /// Protect, unassign, detach and delete have nothing to say.
+    /// AssignPrivateIpAddresses: only what is new.
+    Assigned {
+        /// The addresses.
+        addresses: Vec<Ipv4Addr>,
+        /// The prefixes.
+        prefixes: Vec<Prefix>,
+    },
+    /// Protect, unassign, detach, delete and tag have nothing to say.
     Done,
     /// DescribeNetworkInterfaces by id; `None`: EC2 says there is no such ENI.
     Described(Option<SeenEni>),
     /// All ENIs attached to the instance.
     Discovered(Vec<SeenEni>),
+    /// The zone's subnets.
+    Subnets(Vec<SeenSubnet>),
+    /// ENIs that nodes left behind, perhaps.
+    Leaked(Vec<SeenEni>),
+    /// Those of the instances asked for that are not terminated.
+    Instances(Vec<InstanceId>),
+}
+
+/// A subnet as EC2 describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenSubnet {
+    /// Its id.
+    pub id: SubnetId,
+    /// AvailableIpAddressCount.
+    pub free: u32,
+    /// Tags.
+    pub tags: BTreeMap<String, String>,
 }
 
 /// An ENI as EC2 describes it.
@@ -183,6 +291,8 @@ pub struct SeenEni {
     pub primary: Ipv4Addr,
     /// The addresses for pods.
     pub secondary: Vec<Ipv4Addr>,
+    /// The prefixes for pods.
+    pub prefixes: Vec<Prefix>,
     /// Description.
     pub description: String,
     /// Tags.

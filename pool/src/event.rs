@@ -2,13 +2,13 @@
 //!
 //! Owns the closed sets of events and effects. Never applies them.
 
-use std::net::Ipv4Addr;
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Answer, BootTime, Call, CallId, DeviceIndex, EniId, Fault, Lease, LeaseKey, Mac, NodeFacts, Pod, Record, Refusal,
-    Slot, SubnetId, Ticket,
+    Answer, Block, BootTime, Call, CallId, DeviceIndex, EniId, Fault, Lease, LeaseKey, Mac, News, NodeFacts, Origin,
+    Pod, Prefix, Record, Refusal, Slot, SubnetId, Ticket,
 };
 
 /// Everything that can happen to a node's pool.
@@ -20,6 +20,15 @@ pub enum Event {
     FactsMissing(Refusal),
     /// Leases that a lost ledger's pods still hold, found in the kernel.
     Found(Vec<FoundLease>),
+    /// Addresses that the kernel routes to something that is not ours, all of them: never leased, whatever anything else says. One that
+    /// is not in the next such set any more cools and is free.
+    Foreign(BTreeSet<Ipv4Addr>),
+    /// The sandbox interfaces whose host links are in the kernel now, all of them.
+    Sandboxes(BTreeSet<LeaseKey>),
+    /// The pods that are bound to this node and want an address of the VPC, all of them, whether they have one or not.
+    Demand(BTreeSet<Pod>),
+    /// The node takes no new pods (true), or takes them again.
+    Draining(bool),
     /// ADD: a sandbox interface wants an address.
     Add(AddRequest),
     /// DEL: a sandbox interface gives its address back.
@@ -79,6 +88,8 @@ pub struct FoundLease {
     pub link: String,
     /// The address.
     pub address: Ipv4Addr,
+    /// Rebuilt from our own link, or taken over.
+    pub origin: Origin,
 }
 
 /// What one event led to.
@@ -97,12 +108,14 @@ pub enum Effect {
     Reply(Ticket, Result<Lease, Refusal>),
     /// Answer a DEL: the lease that ended; `None` when there was none, which is success.
     Released(Ticket, Option<Lease>),
-    /// Take the `unreachable` routes of these addresses away, before EC2 may give them to others.
-    Withdraw(Vec<Ipv4Addr>),
+    /// Take the `unreachable` routes of these away, before EC2 may give them to others.
+    Withdraw(Vec<Block>),
     /// Call EC2.
     Call(CallId, Call),
     /// What the kernel should hold ([`crate::State::wanted`]) has changed.
     Reconcile,
+    /// Something that people want to know.
+    Say(News),
 }
 
 /// An ENI as the node's kernel should have it.
@@ -120,6 +133,8 @@ pub struct WantedEni {
     pub subnet: SubnetId,
     /// Its own address.
     pub primary: Ipv4Addr,
-    /// Addresses for pods that EC2 confirmed, sorted.
+    /// Addresses for pods that EC2 confirmed, sorted. Those inside `prefixes` are not named.
     pub addresses: Vec<Ipv4Addr>,
+    /// Prefixes for pods that EC2 confirmed, sorted.
+    pub prefixes: Vec<Prefix>,
 }

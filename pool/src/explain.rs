@@ -20,6 +20,7 @@ impl State {
     pub fn explain(&self, now: BootTime) -> Explanation {
         let n = self.numbers(now);
         let mut lines = vec![match self.policy.warm {
+            Warm::Prefixes(_) | Warm::Demand => String::new(),
             Warm::Enis(enis) => {
                 format!("WARM_ENI_TARGET={enis}: keeps {} addresses free, in whole ENIs", self.warm_eni_addresses())
             }
@@ -61,17 +62,22 @@ impl State {
         let mut next = Vec::new();
         for intent in self.intents.values() {
             let doing = match &intent.call {
-                Call::CreateEni { addresses, subnet, .. } => {
-                    format!("creating an ENI with {addresses} addresses in {subnet}")
+                Call::CreateEni { ask, subnet, .. } => {
+                    format!("creating an ENI with {ask} in {subnet}")
                 }
                 Call::Attach { eni, device, .. } => format!("attaching {eni} as device {}", device.0),
                 Call::Protect { eni, .. } => format!("marking {eni} to be deleted with the instance"),
-                Call::Assign { eni, count } => format!("assigning {count} addresses to {eni}"),
-                Call::Unassign { eni, addresses } => format!("giving {} addresses of {eni} back", addresses.len()),
+                Call::Assign { eni, ask } => format!("assigning {ask} to {eni}"),
+                Call::Unassign { eni, addresses, prefixes } => {
+                    format!("giving {} addresses and {} prefixes of {eni} back", addresses.len(), prefixes.len())
+                }
+                Call::Tag { eni, .. } => format!("tagging {eni}"),
                 Call::Detach { eni, .. } => format!("detaching {eni}"),
                 Call::Delete { eni } => format!("deleting {eni}"),
                 Call::Describe { eni } => format!("reading {eni}"),
                 Call::Discover { .. } => "reading all ENIs".to_owned(),
+                Call::Subnets { .. } => "reading subnets".to_owned(),
+                Call::Leaked { .. } | Call::Instances { .. } => "looking for ENIs left behind".to_owned(),
             };
             let doubt = if intent.doubt.is_some() { ", whose answer was lost: looking it up" } else { "" };
             next.push(format!("{doing}{doubt}"));

@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Action, Address, BootTime, COALESCE, Call, Eni, EniId, EniState, Key, NodeFacts, Now, Refusal, Role, State, Token,
-    Warm, observe::INSTANCE_TAG, pause::Scope,
+    Action, Address, Ask, BootTime, COALESCE, Call, Eni, EniId, EniState, Key, NodeFacts, Now, Refusal, Role, State,
+    Token, Warm, observe::INSTANCE_TAG, pause::Scope,
 };
 
 /// Cooling addresses due within this time count as supply, else churn would assign and unassign for ever.
@@ -77,15 +77,15 @@ impl State {
             .intents
             .values()
             .map(|intent| match &intent.call {
-                Call::CreateEni { addresses, .. } => *addresses,
-                Call::Assign { count, .. } => *count,
+                Call::CreateEni { ask, .. } | Call::Assign { ask, .. } => ask.addresses(),
                 _ => 0,
             })
             .sum();
         n.supply = n.free + n.coming + n.pending + n.unverified + n.cooling_soon;
         let held = n.total + n.pending;
         (n.short, n.over) = match self.policy.warm {
-            Warm::Addresses { warm, minimum } => {
+            Warm::Addresses { .. } | Warm::Demand | Warm::Prefixes(_) => {
+                let (warm, minimum) = self.policy.warm.addresses().unwrap_or_default();
                 let short = (warm + n.waiting).saturating_sub(n.supply).max(minimum.saturating_sub(held));
                 let over = n.supply.saturating_sub(warm + n.waiting).min(held.saturating_sub(minimum));
                 (short, over)
@@ -132,7 +132,7 @@ impl State {
         self.grown_at = Some(now.at);
         self.surplus = None;
         for (eni, count) in growth.assigns {
-            self.call(now.at, Call::Assign { eni, count });
+            self.call(now.at, Call::Assign { eni, ask: Ask::Addresses(count) });
         }
         for addresses in growth.creates {
             let call = self.create(now, &facts, addresses);
@@ -177,8 +177,8 @@ impl State {
         }
         let each = facts.limits.secondary();
         for intent in self.intents.values() {
-            if let Call::CreateEni { addresses, .. } = &intent.call {
-                missing = missing.saturating_sub(each.saturating_sub(*addresses));
+            if let Call::CreateEni { ask, .. } = &intent.call {
+                missing = missing.saturating_sub(each.saturating_sub(ask.places()));
             }
         }
         if missing == 0 || each == 0 {
@@ -226,7 +226,7 @@ impl State {
                     .intents
                     .values()
                     .map(|intent| match &intent.call {
-                        Call::Assign { eni: id, count } if *id == eni.record.id => *count,
+                        Call::Assign { eni: id, ask } if *id == eni.record.id => ask.places(),
                         _ => 0,
                     })
                     .sum();
@@ -259,7 +259,7 @@ impl State {
             token: Token::from(format!("{:032x}-{}", now.luck, self.serial)),
             subnet: facts.subnet.clone(),
             groups: facts.groups.clone(),
-            addresses,
+            ask: Ask::Addresses(addresses),
             description: format!("aws-K8S-{}", facts.instance),
             tags,
         }

@@ -2,7 +2,7 @@
 //!
 //! Owns newtypes only. Never interprets what a name means.
 
-use std::fmt;
+use std::{fmt, net::Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +40,10 @@ name!(
 name!(
     /// A subnet, `subnet-…`.
     SubnetId
+);
+name!(
+    /// A VPC, `vpc-…`.
+    VpcId
 );
 name!(
     /// An ENI's attachment to an instance, `eni-attach-…`.
@@ -95,6 +99,90 @@ impl std::str::FromStr for Mac {
             *byte = u8::from_str_radix(part, 16).map_err(|_| wrong())?;
         }
         if parts.next().is_some() { Err(wrong()) } else { Ok(Self(bytes)) }
+    }
+}
+
+/// A /28 that EC2 assigns as one: sixteen addresses, aligned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Prefix(Ipv4Addr);
+
+impl Prefix {
+    /// Addresses in it.
+    pub const SIZE: u32 = 16;
+
+    /// The /28 that begins at this address; `None` when none does.
+    pub fn new(first: Ipv4Addr) -> Option<Self> {
+        (first.to_bits() % Self::SIZE == 0).then_some(Self(first))
+    }
+
+    /// The /28 around this address.
+    pub fn around(address: Ipv4Addr) -> Self {
+        Self(Ipv4Addr::from_bits(address.to_bits() / Self::SIZE * Self::SIZE))
+    }
+
+    /// Its first address.
+    pub fn first(self) -> Ipv4Addr {
+        self.0
+    }
+
+    /// Its last address.
+    pub fn last(self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.0.to_bits() | (Self::SIZE - 1))
+    }
+
+    /// Is this address in it.
+    pub fn contains(self, address: Ipv4Addr) -> bool {
+        Self::around(address) == self
+    }
+
+    /// All of it, the first address first. EC2 reserves none of a prefix's addresses.
+    pub fn addresses(self) -> impl Iterator<Item = Ipv4Addr> {
+        (self.0.to_bits()..=self.last().to_bits()).map(Ipv4Addr::from_bits)
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/28", self.0)
+    }
+}
+
+/// Not a /28.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotAPrefix(String);
+
+impl fmt::Display for NotAPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is not an aligned IPv4 /28", self.0)
+    }
+}
+
+impl std::error::Error for NotAPrefix {}
+
+impl std::str::FromStr for Prefix {
+    type Err = NotAPrefix;
+
+    fn from_str(text: &str) -> Result<Self, NotAPrefix> {
+        let first = text.strip_suffix("/28").and_then(|first| first.parse().ok());
+        first.and_then(Self::new).ok_or_else(|| NotAPrefix(text.to_owned()))
+    }
+}
+
+/// What EC2 assigns and unassigns as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Block {
+    /// One address.
+    Address(Ipv4Addr),
+    /// A prefix.
+    Prefix(Prefix),
+}
+
+impl fmt::Display for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Prefix(prefix) => prefix.fmt(f),
+        }
     }
 }
 
@@ -178,6 +266,18 @@ mod tests {
         assert_eq!(mac.to_string(), "02:00:0a:ff:01:9c");
         for wrong in ["", "02:00:0a:ff:01", "02:00:0a:ff:01:9c:00", "2:0:0:0:0:0", "zz:00:0a:ff:01:9c"] {
             assert!(wrong.parse::<Mac>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_sixteen_aligned_addresses() {
+        let prefix: Prefix = "10.0.0.32/28".parse().expect("a prefix");
+        assert_eq!(prefix.to_string(), "10.0.0.32/28");
+        assert_eq!(prefix.addresses().count(), 16);
+        assert!(prefix.contains(Ipv4Addr::new(10, 0, 0, 47)) && !prefix.contains(Ipv4Addr::new(10, 0, 0, 48)));
+        assert_eq!(Prefix::around(Ipv4Addr::new(10, 0, 0, 47)), prefix);
+        for wrong in ["", "10.0.0.32", "10.0.0.33/28", "10.0.0.32/27", "x/28"] {
+            assert!(wrong.parse::<Prefix>().is_err(), "{wrong}");
         }
     }
 

@@ -15,6 +15,7 @@ mod explain;
 mod grow;
 mod ids;
 mod lease;
+mod news;
 mod observe;
 mod pause;
 mod policy;
@@ -24,15 +25,16 @@ mod shrink;
 mod state;
 mod time;
 
-pub use call::{Action, Answer, Call, Fault, InterfaceKind, Kind, SeenAttachment, SeenEni};
+pub use call::{Action, Answer, Ask, Call, Fault, InterfaceKind, Kind, SeenAttachment, SeenEni, SeenSubnet};
 pub use eni::{Address, Attached, Attachment, Doubt, Eni, EniRecord, EniState, Intent, Lease, Origin, Path, Role};
 pub use event::{AddRequest, DelRequest, Effect, Event, FoundLease, Step, WantedEni};
 pub use explain::Explanation;
 pub use grow::Numbers;
 pub use ids::{
-    AttachmentId, CallId, DeviceIndex, EniId, Generation, InstanceId, LeaseKey, Mac, NotAMac, Pod, SecurityGroupId,
-    Slot, SubnetId, Ticket, Token,
+    AttachmentId, Block, CallId, DeviceIndex, EniId, Generation, InstanceId, LeaseKey, Mac, NotAMac, NotAPrefix, Pod,
+    Prefix, SecurityGroupId, Slot, SubnetId, Ticket, Token, VpcId,
 };
+pub use news::News;
 pub use policy::{COALESCE, Limits, NodeFacts, Policy, Warm};
 pub use record::{Entry, Key, Record};
 pub use refusal::Refusal;

@@ -7,7 +7,7 @@ use std::{net::Ipv4Addr, time::Duration};
 
 use crate::{
     Action, Address, Answer, Attached, Attachment, BootTime, Call, DeviceIndex, Eni, EniId, EniRecord, EniState,
-    Generation, InterfaceKind, Key, Lease, Now, Origin, Path, Role, SeenAttachment, SeenEni, Slot, State, pause::Scope,
+    Generation, InterfaceKind, Key, Lease, Now, Path, Role, SeenAttachment, SeenEni, Slot, State, pause::Scope,
     state::DEPARTED,
 };
 
@@ -82,7 +82,7 @@ impl State {
             .get(id)
             .is_none_or(|eni| matches!(eni.record.state, EniState::Draining | EniState::Detaching | EniState::Leaving));
         gone || self.intents.values().any(|intent| match &intent.call {
-            Call::Unassign { eni, addresses } => eni == id && addresses.contains(&address),
+            Call::Unassign { eni, addresses, .. } => eni == id && addresses.contains(&address),
             _ => false,
         })
     }
@@ -189,7 +189,7 @@ impl State {
             let Some(intent) = self.intents.remove(&call) else { continue };
             self.touch(Key::Intent(call));
             match (intent.call, happened) {
-                (Call::Unassign { eni, addresses }, true) => {
+                (Call::Unassign { eni, addresses, .. }, true) => {
                     for address in addresses {
                         self.depart(now, &eni, address);
                     }
@@ -282,7 +282,7 @@ impl State {
             key: found.key.clone(),
             generation: Generation(self.count()),
             pod: found.pod,
-            origin: Origin::Found,
+            origin: found.origin,
             started: BootTime::default(),
             made: now,
             netns: String::new(),

@@ -18,6 +18,11 @@ pub enum Refusal {
         /// The subnet.
         subnet: SubnetId,
     },
+    /// The subnet has no aligned /28 free, and no single address either.
+    PrefixFragmented {
+        /// The subnet.
+        subnet: SubnetId,
+    },
     /// The instance type allows no more ENIs, and all are full.
     EniLimit {
         /// How many it allows.
@@ -63,6 +68,8 @@ pub enum Refusal {
     },
     /// What EC2 has is being read before anything is handed out.
     Verifying,
+    /// The node takes no new pods, so the pool does not grow (AWS_MANAGE_ENIS_NON_SCHEDULABLE).
+    NodeDraining,
     /// The daemon stops.
     Stopping,
     /// The sandbox was deleted after this request started.
@@ -87,6 +94,7 @@ impl Refusal {
         match self {
             Self::WarmingUp => "WarmingUp",
             Self::SubnetExhausted { .. } => "SubnetExhausted",
+            Self::PrefixFragmented { .. } => "PrefixFragmented",
             Self::EniLimit { .. } => "EniLimit",
             Self::AddressLimit => "AddressLimit",
             Self::AccountQuota => "AccountQuota",
@@ -97,6 +105,7 @@ impl Refusal {
             Self::PolicyCap { .. } => "PolicyCap",
             Self::CloudUnreachable { .. } => "CloudUnreachable",
             Self::Verifying => "Verifying",
+            Self::NodeDraining => "NodeDraining",
             Self::Stopping => "Stopping",
             Self::SandboxGone => "SandboxGone",
             Self::UnknownSandbox => "UnknownSandbox",
@@ -122,6 +131,9 @@ impl fmt::Display for Refusal {
             }
             Self::SubnetExhausted { subnet } => {
                 write!(f, "EC2 has no free address in {subnet}; free addresses there or add a subnet")
+            }
+            Self::PrefixFragmented { subnet } => {
+                write!(f, "{subnet} has no aligned /28 free; reserve a range of it for prefixes or add a subnet")
             }
             Self::EniLimit { limit } => {
                 write!(
@@ -152,6 +164,9 @@ impl fmt::Display for Refusal {
             Self::Verifying => {
                 f.write_str("the addresses are being checked with EC2 after a restart; trying again helps")
             }
+            Self::NodeDraining => f.write_str(
+                "the node takes no new pods, so the pool does not grow; uncordon it or set AWS_MANAGE_ENIS_NON_SCHEDULABLE",
+            ),
             Self::Stopping => f.write_str("the daemon is stopping; trying again helps"),
             Self::SandboxGone => f.write_str("this sandbox was deleted after the request started"),
             Self::UnknownSandbox => {

@@ -6,7 +6,7 @@
 use std::net::Ipv4Addr;
 
 use crate::{
-    Address, BootTime, Call, Effect, EniId, EniState, Key, Now, State, Warm,
+    Address, Block, BootTime, Call, Effect, EniId, EniState, Key, Now, State, Warm,
     grow::{count, empty},
     pause::Scope,
 };
@@ -56,7 +56,8 @@ impl State {
             spare.push(eni.record.id.clone());
             let rest = self.numbers_without(now, &spare);
             let enough = match self.policy.warm {
-                Warm::Addresses { warm, minimum } => {
+                Warm::Addresses { .. } | Warm::Demand | Warm::Prefixes(_) => {
+                    let (warm, minimum) = self.policy.warm.addresses().unwrap_or_default();
                     rest.supply >= warm + rest.waiting && rest.total + rest.pending >= minimum
                 }
                 Warm::Enis(_) => rest.supply >= self.warm_eni_addresses() + rest.waiting,
@@ -108,16 +109,13 @@ impl State {
 
     /// Free addresses that stay even while others cool: a pod that comes now does not wait for a cooling one.
     fn warm_free(&self) -> u32 {
-        match self.policy.warm {
-            Warm::Addresses { warm, .. } => warm,
-            Warm::Enis(_) => 0,
-        }
+        self.policy.warm.addresses().map_or(0, |(warm, _)| warm)
     }
 
     fn drain(&mut self, id: &EniId) {
         let Some(eni) = self.enis.get_mut(id) else { return };
         eni.record.state = EniState::Draining;
-        let addresses: Vec<_> = eni.addresses.keys().copied().collect();
+        let addresses: Vec<_> = eni.addresses.keys().copied().map(Block::Address).collect();
         self.touch(Key::Eni(id.clone()));
         self.effect(Effect::Withdraw(addresses));
     }
@@ -126,7 +124,7 @@ impl State {
         for address in &addresses {
             self.hold(&eni, *address, Some(Address::Unverified { absent: None }));
         }
-        self.effect(Effect::Withdraw(addresses.clone()));
-        self.call(now, Call::Unassign { eni, addresses });
+        self.effect(Effect::Withdraw(addresses.iter().copied().map(Block::Address).collect()));
+        self.call(now, Call::Unassign { eni, addresses, prefixes: Vec::new() });
     }
 }

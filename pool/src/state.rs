@@ -72,6 +72,7 @@ impl State {
         match event {
             Event::Facts(facts) => self.learn(facts),
             Event::FactsMissing(refusal) => self.facts_missing = Some(refusal),
+            Event::Foreign(_) | Event::Sandboxes(_) | Event::Demand(_) | Event::Draining(_) => {}
             Event::Found(leases) => self.found.extend(leases.into_iter().map(|lease| (lease.address, lease))),
             Event::Add(request) => self.add(request),
             Event::Del(request) => self.del(now.at, request),
@@ -206,6 +207,7 @@ impl State {
                         .filter(|(_, held)| eni.wants(held))
                         .map(|(address, _)| *address)
                         .collect(),
+                    prefixes: Vec::new(),
                 })
             })
             .collect();

@@ -23,7 +23,7 @@ fn a_fresh_node_fills_its_primary_eni_in_one_call() {
     let mut world = World::new(Policy::default());
     world.settle();
     let assigned: Vec<_> = world.calls.iter().filter(|call| matches!(call, Call::Assign { .. })).collect();
-    assert_eq!(assigned, [&Call::Assign { eni: "eni-0".into(), count: 9 }]);
+    assert_eq!(assigned, [&Call::Assign { eni: "eni-0".into(), ask: pool::Ask::Addresses(9) }]);
     assert_eq!(world.state.available(), 9);
     assert_eq!(world.calls.len(), 2, "one read and one assign: {:?}", world.calls);
 }

@@ -15,7 +15,7 @@ fn a_lost_answer_to_an_assign_is_looked_up_and_never_asked_twice() {
         let mut world = World::new(addresses(4, 0));
         world.answer(Fate::Answered);
         world.later(Duration::from_millis(20));
-        assert!(matches!(world.open[0].1, Call::Assign { count: 4, .. }));
+        assert!(matches!(world.open[0].1, Call::Assign { ask: pool::Ask::Addresses(4), .. }));
         world.answer(fate);
         world.settle();
         assert_eq!(world.enis["eni-0"].secondary.len(), 4, "{fate:?}");

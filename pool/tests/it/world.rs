@@ -66,6 +66,7 @@ impl World {
             subnet: SUBNET.into(),
             primary: Ipv4Addr::new(10, 0, 0, 10),
             secondary: Vec::new(),
+            prefixes: Vec::new(),
             description: String::new(),
             tags: BTreeMap::new(),
             kind: InterfaceKind::Interface,
@@ -106,6 +107,8 @@ impl World {
             primary: PRIMARY.into(),
             address: Ipv4Addr::new(10, 0, 0, 10),
             subnet: SUBNET.into(),
+            vpc: "vpc-1".into(),
+            zone: "us-west-2a".to_owned(),
             groups: vec!["sg-1".into()],
             limits: self.limits,
         };
@@ -139,7 +142,7 @@ impl World {
                     self.reconciled += 1;
                     self.carried = self.state.wanted();
                 }
-                Effect::Released(..) | Effect::Withdraw(_) => {}
+                Effect::Released(..) | Effect::Withdraw(_) | Effect::Say(_) => {}
             }
         }
         let wrong = self.state.check();
@@ -272,11 +275,11 @@ impl World {
 
     fn ec2(&mut self, call: &Call) -> Result<Answer, Fault> {
         match call {
-            Call::CreateEni { token, subnet, addresses, description, tags, .. } => {
+            Call::CreateEni { token, subnet, ask, description, tags, .. } => {
                 if let Some(id) = self.tokens.get(token.as_str()) {
                     return Ok(Answer::Created(self.enis[id].clone()));
                 }
-                let secondary = self.take(*addresses, 1)?;
+                let secondary = self.take(ask.places(), 1)?;
                 self.serial += 1;
                 let id = format!("eni-{}", self.serial);
                 self.tokens.insert(token.to_string(), id.clone());
@@ -287,6 +290,7 @@ impl World {
                     subnet: subnet.clone(),
                     primary: Ipv4Addr::new(10, 1, c, d),
                     secondary,
+                    prefixes: Vec::new(),
                     description: description.clone(),
                     tags: tags.clone(),
                     kind: InterfaceKind::Interface,
@@ -324,16 +328,16 @@ impl World {
                 }
                 Ok(Answer::Done)
             }
-            Call::Assign { eni, count } => {
+            Call::Assign { eni, ask } => {
                 let held = self.enis.get(eni.as_str()).ok_or_else(|| fault(Kind::Gone))?.secondary.len();
-                if held + *count as usize > self.limits.secondary() as usize {
+                if held + ask.places() as usize > self.limits.secondary() as usize {
                     return Err(fault(Kind::AddressLimit));
                 }
-                let addresses = self.take(*count, 0)?;
+                let addresses = self.take(ask.places(), 0)?;
                 self.enis.get_mut(eni.as_str()).expect("looked up above").secondary.extend(&addresses);
-                Ok(Answer::Assigned(addresses))
+                Ok(Answer::Assigned { addresses, prefixes: Vec::new() })
             }
-            Call::Unassign { eni, addresses } => {
+            Call::Unassign { eni, addresses, .. } => {
                 for lease in self.state.leases() {
                     let held = lease.attachments.iter().flat_map(|attachment| &attachment.addresses);
                     assert!(!held.into_iter().any(|held| addresses.contains(held)), "{} loses its address", lease.key);
@@ -364,6 +368,7 @@ impl World {
                 self.enis.remove(eni.as_str());
                 Ok(Answer::Done)
             }
+            Call::Tag { .. } | Call::Subnets { .. } | Call::Leaked { .. } | Call::Instances { .. } => unreachable!(),
             Call::Describe { eni } => Ok(Answer::Described(self.enis.get(eni.as_str()).cloned())),
             Call::Discover { .. } => {
                 Ok(Answer::Discovered(self.enis.values().filter(|eni| eni.attachment.is_some()).cloned().collect()))
