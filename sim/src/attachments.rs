@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 use rand::Rng;
 
 use crate::{
-    enis::{Mac, check_addresses},
+    enis::Mac,
     faults::Fault,
     responses::{AttachmentStatus, InstanceState},
     vpc::{Due, Vpc, new_id},
@@ -33,6 +33,8 @@ pub struct Attached {
     pub gateway: Ipv4Addr,
     /// The addresses, the primary first.
     pub addresses: Vec<Ipv4Addr>,
+    /// The /28 prefixes: packets for all their addresses come here.
+    pub prefixes: Vec<Ipv4Net>,
     /// The link exists in the instance: [`crate::Times::device`] after the attach was accepted, until
     /// [`crate::Times::unplug`] after the detach was.
     pub device_visible: bool,
@@ -170,7 +172,7 @@ impl Vpc {
         if exceeds(others.len() + 1, limits.enis) || exceeds(on_card.len() + 1, card_limit) {
             return Err(Fault::attachment_limit(others.len() + 1, limits.name));
         }
-        check_addresses(limits, eni.addresses.len())?;
+        eni.holding.check(limits)?;
 
         let id = new_id(rng, "eni-attach");
         let since = self.now;
@@ -206,7 +208,8 @@ impl Vpc {
                     subnet: eni.subnet.clone(),
                     subnet_cidr: subnet.cidr,
                     gateway: subnet.book.gateway(),
-                    addresses: eni.addresses.clone(),
+                    addresses: eni.holding.addresses.clone(),
+                    prefixes: eni.holding.prefixes.clone(),
                     device_visible: own.plugged,
                     source_dest_check: eni.source_dest_check,
                 })

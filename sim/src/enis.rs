@@ -1,16 +1,16 @@
-//! ENIs and their addresses: made, read, changed, deleted. Where an ENI sits is in `attachments`.
+//! ENIs: made, changed, deleted. What an ENI holds is in `assignments`, where it sits in `attachments`, how EC2 describes it in
+//! `eni_records`.
 
-use std::{collections::BTreeSet, fmt, net::Ipv4Addr, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use rand::Rng;
 
 use crate::{
+    assignments::Holding,
     attachments::Attachment,
     faults::Fault,
-    filters,
-    instance_types::InstanceType,
-    requests::{CreateNetworkInterface, Describe, EniAttribute, NewEni, Tags, Wanted},
-    responses::{self, EniStatus, NetworkInterface, Page},
+    requests::{CreateNetworkInterface, EniAttribute, NewEni, Tags},
+    responses::NetworkInterface,
     tags,
     vpc::{Due, Vpc, new_id},
 };
@@ -28,8 +28,8 @@ pub(crate) struct Eni {
     pub(crate) zone: String,
     pub(crate) description: String,
     pub(crate) mac: Mac,
-    /// The primary first. The same set is in the subnet's book.
-    pub(crate) addresses: Vec<Ipv4Addr>,
+    /// The same is in the subnet's book.
+    pub(crate) holding: Holding,
     pub(crate) groups: Vec<String>,
     pub(crate) source_dest_check: bool,
     /// No longer `pending`.
@@ -59,34 +59,9 @@ impl Vpc {
             return Err(Fault::eni_quota());
         }
 
-        let given: Vec<Ipv4Addr> = match &wanted.secondary {
-            Wanted::These(list) => wanted.primary.iter().chain(list).copied().collect(),
-            Wanted::Nothing | Wanted::Count(_) => wanted.primary.into_iter().collect(),
-        };
-        refuse_duplicates(&given)?;
-        for address in &given {
-            subnet.book.check(*address)?;
-            if subnet.book.holder(*address).is_some() {
-                return Err(Fault::address_in_use(*address));
-            }
-        }
-        let secondary = match &wanted.secondary {
-            Wanted::Count(count) => *count,
-            Wanted::Nothing | Wanted::These(_) => 0,
-        };
-        let chosen_primary = u32::from(wanted.primary.is_none());
-        let count = secondary.checked_add(chosen_primary).ok_or_else(Fault::subnet_exhausted)?;
-        let mut chosen = subnet.book.pick(count, &given, self.settings.address_order)?;
-        // What EC2 chose comes first only if it chose the primary address.
-        let addresses: Vec<Ipv4Addr> = if wanted.primary.is_none() {
-            let primary = chosen.remove(0);
-            [primary].into_iter().chain(given).chain(chosen).collect()
-        } else {
-            given.into_iter().chain(chosen).collect()
-        };
-
+        let holding = Holding::of_new(wanted, &subnet.book, &self.settings)?;
         let (id, serial) = (new_id(rng, "eni"), self.serial());
-        self.hold(&wanted.subnet, &id, &addresses);
+        self.hold(&wanted.subnet, &id, &holding);
         let eni = Eni {
             serial,
             subnet: wanted.subnet.clone(),
@@ -94,7 +69,7 @@ impl Vpc {
             zone,
             description: wanted.description.clone(),
             mac: Mac::unique(rng, serial),
-            addresses,
+            holding,
             groups,
             source_dest_check: true,
             created: false,
@@ -117,73 +92,8 @@ impl Vpc {
     /// Takes the ENI out of the world, with its addresses.
     pub(crate) fn drop_eni(&mut self, id: &str) {
         if let Some(eni) = self.enis.remove(id) {
-            self.release(&eni.subnet, &eni.addresses);
+            self.release(&eni.subnet, &eni.holding);
         }
-    }
-
-    /// The addresses that were added. Nothing happens if one of them cannot be.
-    pub(crate) fn assign(
-        &mut self,
-        id: &str,
-        wanted: &Wanted,
-        allow_reassignment: bool,
-    ) -> Result<Vec<Ipv4Addr>, Fault> {
-        let eni = self.eni(id)?;
-        let subnet_id = eni.subnet.clone();
-        let book = &self.subnets[&subnet_id].book;
-        let mut moved: Vec<(String, Ipv4Addr)> = Vec::new();
-        let added = match wanted {
-            Wanted::Nothing | Wanted::Count(0) => return Err(Fault::no_addresses_wanted()),
-            Wanted::Count(count) => {
-                self.check_room(eni, usize::try_from(*count).expect("32 bits fit"))?;
-                book.pick(*count, &[], self.settings.address_order)?
-            }
-            Wanted::These(list) if list.is_empty() => return Err(Fault::no_addresses_wanted()),
-            Wanted::These(list) => {
-                refuse_duplicates(list)?;
-                let mut added = Vec::new();
-                for address in list {
-                    book.check(*address)?;
-                    match book.holder(*address) {
-                        None => {}
-                        // Guess: asking for what one already has is granted and adds nothing to the count.
-                        Some(holder) if holder == id => continue,
-                        Some(_) if !allow_reassignment => return Err(Fault::address_of_another(*address)),
-                        Some(holder) if self.enis[holder].addresses[0] == *address => {
-                            return Err(Fault::primary_of_another(*address));
-                        }
-                        Some(holder) => moved.push((holder.to_owned(), *address)),
-                    }
-                    added.push(*address);
-                }
-                self.check_room(eni, added.len())?;
-                added
-            }
-        };
-        for (holder, address) in moved {
-            self.eni_mut(&holder).addresses.retain(|other| *other != address);
-        }
-        self.hold(&subnet_id, id, &added);
-        self.eni_mut(id).addresses.extend(&added);
-        Ok(match wanted {
-            Wanted::These(list) => list.clone(),
-            Wanted::Nothing | Wanted::Count(_) => added,
-        })
-    }
-
-    /// Nothing happens if one of them is not a secondary address of this ENI (field).
-    pub(crate) fn unassign(&mut self, id: &str, addresses: &[Ipv4Addr]) -> Result<(), Fault> {
-        let eni = self.eni(id)?;
-        if addresses.is_empty() {
-            return Err(Fault::missing_parameter("PrivateIpAddress"));
-        }
-        if !addresses.iter().all(|address| eni.addresses[1..].contains(address)) {
-            return Err(Fault::not_assigned(addresses, id));
-        }
-        let subnet = eni.subnet.clone();
-        self.eni_mut(id).addresses.retain(|address| !addresses.contains(address));
-        self.release(&subnet, addresses);
-        Ok(())
     }
 
     pub(crate) fn modify_eni(&mut self, id: &str, attribute: &EniAttribute) -> Result<(), Fault> {
@@ -203,60 +113,6 @@ impl Vpc {
         Ok(())
     }
 
-    pub(crate) fn describe_enis(&self, describe: &Describe) -> Result<Page<NetworkInterface>, Fault> {
-        const MOST: u32 = 1_000;
-        filters::check(&describe.filters, ENI_FILTERS)?;
-        if !describe.ids.is_empty() && describe.max_results.is_some() {
-            return Err(Fault::ids_with_page_size("networkInterfaceIds"));
-        }
-        let ids: BTreeSet<&String> =
-            if describe.ids.is_empty() { self.enis.keys().collect() } else { describe.ids.iter().collect() };
-        let mut found = Vec::new();
-        for id in ids {
-            let eni = self.eni(id)?;
-            let description = self.network_interface(id)?;
-            if filters::matches(&describe.filters, &eni.tags, |name| filter_values(&description, name)) {
-                found.push((eni.serial, description));
-            }
-        }
-        filters::page(describe, MOST, found)
-    }
-
-    /// How EC2 describes it.
-    pub(crate) fn network_interface(&self, id: &str) -> Result<NetworkInterface, Fault> {
-        let eni = self.eni(id)?;
-        let status = match (&eni.attachment, eni.created) {
-            (Some(_), _) => EniStatus::InUse,
-            (None, false) => EniStatus::Pending,
-            (None, true) => EniStatus::Available,
-        };
-        let attachment = eni.attachment.as_ref().map(|own| responses::Attachment {
-            id: own.id.clone(),
-            instance: own.instance.clone(),
-            owner: self.settings.account.clone(),
-            device_index: own.device_index,
-            card: own.card,
-            status: own.status,
-            since: own.since,
-            delete_on_termination: own.delete_on_termination,
-        });
-        Ok(NetworkInterface {
-            id: id.to_owned(),
-            status,
-            subnet: eni.subnet.clone(),
-            vpc: eni.vpc.clone(),
-            zone: eni.zone.clone(),
-            owner: self.settings.account.clone(),
-            description: eni.description.clone(),
-            mac: eni.mac,
-            addresses: eni.addresses.clone(),
-            groups: eni.groups.iter().map(|id| (id.clone(), self.groups[id].name.clone())).collect(),
-            source_dest_check: eni.source_dest_check,
-            attachment,
-            tags: eni.tags.clone(),
-        })
-    }
-
     pub(crate) fn eni(&self, id: &str) -> Result<&Eni, Fault> {
         if !id.starts_with("eni-") {
             return Err(Fault::malformed_eni(id));
@@ -269,14 +125,6 @@ impl Vpc {
         self.enis.get_mut(id).expect("an ENI that was looked up in this call is there")
     }
 
-    /// Would `more` addresses fit the instance's limit? EC2 knows no limit for an ENI that is not attached (guess), and
-    /// checks again at the attach.
-    fn check_room(&self, eni: &Eni, more: usize) -> Result<(), Fault> {
-        let Some(attachment) = &eni.attachment else { return Ok(()) };
-        let limits = self.instances[&attachment.instance].limits;
-        check_addresses(limits, eni.addresses.len() + more)
-    }
-
     fn groups_or_default(&self, vpc: &str, wanted: &[String]) -> Result<Vec<String>, Fault> {
         if wanted.is_empty() {
             return Ok(vec![self.networks[vpc].default_group.clone()]);
@@ -285,93 +133,6 @@ impl Vpc {
         let foreign = wanted.iter().find(|id| self.groups.get(*id).is_none_or(|group| group.vpc != vpc));
         foreign.map_or_else(|| Ok(wanted.to_vec()), |id| Err(Fault::no_group(id)))
     }
-
-    fn hold(&mut self, subnet: &str, eni: &str, addresses: &[Ipv4Addr]) {
-        let book = &mut self.subnets.get_mut(subnet).expect("an ENI's subnet is there").book;
-        for address in addresses {
-            book.hold(*address, eni);
-        }
-    }
-
-    fn release(&mut self, subnet: &str, addresses: &[Ipv4Addr]) {
-        let book = &mut self.subnets.get_mut(subnet).expect("an ENI's subnet is there").book;
-        for address in addresses {
-            book.release(*address);
-        }
-    }
-}
-
-/// `count` addresses on one ENI of this type.
-pub(crate) fn check_addresses(limits: &InstanceType, count: usize) -> Result<(), Fault> {
-    if count > usize::try_from(limits.ipv4_per_eni).expect("32 bits fit") {
-        return Err(Fault::address_limit());
-    }
-    Ok(())
-}
-
-/// Filters of DescribeNetworkInterfaces, also behind `network-interface.` in DescribeInstances.
-pub(crate) const ENI_FILTERS: &[&str] = &[
-    "network-interface-id",
-    "status",
-    "description",
-    "mac-address",
-    "subnet-id",
-    "vpc-id",
-    "availability-zone",
-    "group-id",
-    "group-name",
-    "interface-type",
-    "owner-id",
-    "private-ip-address",
-    "addresses.private-ip-address",
-    "addresses.primary",
-    "source-dest-check",
-    "requester-managed",
-    "attachment.instance-id",
-    "attachment.attachment-id",
-    "attachment.device-index",
-    "attachment.network-card-index",
-    "attachment.status",
-    "attachment.delete-on-termination",
-    "attachment.instance-owner-id",
-];
-
-/// What an ENI has under the name of a filter.
-pub(crate) fn filter_values(eni: &NetworkInterface, name: &str) -> Vec<String> {
-    let attached = |value: &dyn Fn(&responses::Attachment) -> String| eni.attachment.iter().map(value).collect();
-    match name {
-        "network-interface-id" => vec![eni.id.clone()],
-        "status" => vec![eni.status.to_string()],
-        "description" => vec![eni.description.clone()],
-        "mac-address" => vec![eni.mac.to_string()],
-        "subnet-id" => vec![eni.subnet.clone()],
-        "vpc-id" => vec![eni.vpc.clone()],
-        "availability-zone" => vec![eni.zone.clone()],
-        "group-id" => eni.groups.iter().map(|(id, _)| id.clone()).collect(),
-        "group-name" => eni.groups.iter().map(|(_, name)| name.clone()).collect(),
-        "interface-type" => vec!["interface".into()],
-        "owner-id" => vec![eni.owner.clone()],
-        "private-ip-address" | "addresses.private-ip-address" => {
-            eni.addresses.iter().map(ToString::to_string).collect()
-        }
-        "addresses.primary" if eni.addresses.len() > 1 => vec!["true".into(), "false".into()],
-        "addresses.primary" => vec!["true".into()],
-        "source-dest-check" => vec![eni.source_dest_check.to_string()],
-        "requester-managed" => vec!["false".into()],
-        "attachment.instance-id" => attached(&|own| own.instance.clone()),
-        "attachment.attachment-id" => attached(&|own| own.id.clone()),
-        "attachment.device-index" => attached(&|own| own.device_index.to_string()),
-        "attachment.network-card-index" => attached(&|own| own.card.to_string()),
-        "attachment.status" => attached(&|own| own.status.to_string()),
-        "attachment.delete-on-termination" => attached(&|own| own.delete_on_termination.to_string()),
-        "attachment.instance-owner-id" => attached(&|own| own.owner.clone()),
-        _ => Vec::new(),
-    }
-}
-
-fn refuse_duplicates(addresses: &[Ipv4Addr]) -> Result<(), Fault> {
-    let mut seen = BTreeSet::new();
-    addresses.iter().find(|address| !seen.insert(**address)).map_or(Ok(()), |twice| Err(Fault::address_twice(*twice)))
 }
 
 impl Mac {

@@ -5,6 +5,8 @@
 
 use std::{borrow::Cow, fmt, net::Ipv4Addr};
 
+use ipnet::Ipv4Net;
+
 /// A refusal, as EC2 puts it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -142,15 +144,15 @@ impl Fault {
 
     // Networks. Codes: documentation.
 
-    pub(crate) fn vpc_range(cidr: ipnet::Ipv4Net) -> Self {
+    pub(crate) fn vpc_range(cidr: Ipv4Net) -> Self {
         Self::new("InvalidVpc.Range", format!("The CIDR '{cidr}' is invalid."))
     }
 
-    pub(crate) fn subnet_range(cidr: ipnet::Ipv4Net) -> Self {
+    pub(crate) fn subnet_range(cidr: Ipv4Net) -> Self {
         Self::new("InvalidSubnet.Range", format!("The CIDR '{cidr}' is invalid."))
     }
 
-    pub(crate) fn subnet_conflict(cidr: ipnet::Ipv4Net) -> Self {
+    pub(crate) fn subnet_conflict(cidr: Ipv4Net) -> Self {
         Self::new("InvalidSubnet.Conflict", format!("The CIDR '{cidr}' conflicts with another subnet"))
     }
 
@@ -182,7 +184,7 @@ impl Fault {
     }
 
     /// Field.
-    pub(crate) fn outside_subnet(address: Ipv4Addr) -> Self {
+    pub(crate) fn outside_subnet(address: impl fmt::Display) -> Self {
         Self::new("InvalidParameterValue", format!("Address {address} does not fall within the subnet's address range"))
     }
 
@@ -213,7 +215,7 @@ impl Fault {
     }
 
     /// Guess.
-    pub(crate) fn address_twice(address: Ipv4Addr) -> Self {
+    pub(crate) fn address_twice(address: impl fmt::Display) -> Self {
         Self::new("InvalidParameterValue", format!("Address {address} is given more than once"))
     }
 
@@ -222,9 +224,45 @@ impl Fault {
         Self::new("MissingParameter", "Either the IP addresses or the IP address count must be specified.")
     }
 
+    /// Documentation; text: field (amazon-vpc-cni-k8s #1836).
+    pub(crate) fn no_cidr_block() -> Self {
+        Self::new(
+            "InsufficientCidrBlocks",
+            "The specified subnet does not have enough free cidr blocks to satisfy the request.",
+        )
+    }
+
+    /// Field (cilium #31016).
+    pub(crate) fn no_addresses_or_prefixes() -> Self {
+        Self::new("InvalidParameterValue", "There aren't sufficient free Ipv4 addresses or prefixes")
+    }
+
+    /// Guess: that it is refused is documentation (prefixes are /28s), nobody quotes the text.
+    pub(crate) fn not_a_prefix(prefix: Ipv4Net) -> Self {
+        Self::new(
+            "InvalidParameterValue",
+            format!("Value ({prefix}) for parameter ipv4Prefix is invalid. This is not a valid IPv4 prefix."),
+        )
+    }
+
+    /// Guess.
+    pub(crate) fn prefix_in_use(prefix: Ipv4Net) -> Self {
+        Self::new("InvalidParameterValue", format!("Prefix {prefix} has addresses that are in use or reserved"))
+    }
+
+    /// Guess.
+    pub(crate) fn address_in_prefix(address: Ipv4Addr) -> Self {
+        Self::new("InvalidParameterValue", format!("[{address}] is part of a prefix that is assigned to an interface"))
+    }
+
+    /// Guess: that only Nitro instances take prefixes is documentation.
+    pub(crate) fn prefixes_unsupported(instance_type: &str) -> Self {
+        Self::new("UnsupportedOperation", format!("Instance type {instance_type} does not support assigned prefixes"))
+    }
+
     /// Field.
-    pub(crate) fn not_assigned(addresses: &[Ipv4Addr], eni: &str) -> Self {
-        let list: Vec<_> = addresses.iter().map(Ipv4Addr::to_string).collect();
+    pub(crate) fn not_assigned(given: impl IntoIterator<Item = String>, eni: &str) -> Self {
+        let list: Vec<_> = given.into_iter().collect();
         Self::new("InvalidParameterValue", format!("Some of [{}] are not assigned to interface {eni}", list.join(", ")))
     }
 

@@ -6,7 +6,7 @@ use rand::Rng;
 
 use crate::{
     attachments::Place,
-    enis::{self, ENI_FILTERS},
+    eni_records::{self, ENI_FILTERS},
     faults::Fault,
     filters,
     instance_types::{self, InstanceType},
@@ -227,7 +227,7 @@ fn check_filters(all: &[Filter]) -> Result<(), Fault> {
 
 fn filter_values(instance: &responses::Instance, name: &str) -> Vec<String> {
     if let Some(name) = name.strip_prefix(PREFIX) {
-        return instance.interfaces.iter().flat_map(|eni| enis::filter_values(eni, name)).collect();
+        return instance.interfaces.iter().flat_map(|eni| eni_records::filter_values(eni, name)).collect();
     }
     match name {
         "instance-id" => vec![instance.id.clone()],

@@ -8,7 +8,9 @@
 //! from error messages quoted in public issues or from what other CNIs handle) or *guess* (neither; mostly a [`Settings`] field).
 
 mod addresses;
+mod assignments;
 mod attachments;
+mod eni_records;
 mod enis;
 pub mod faults;
 mod filters;
@@ -26,5 +28,5 @@ pub use enis::Mac;
 pub use faults::Fault;
 pub use requests::{Action, Request};
 pub use responses::Response;
-pub use settings::{AddressOrder, Settings, Times};
+pub use settings::{AddressOrder, PrefixShortage, Settings, Times};
 pub use vpc::{Tally, Vpc};

@@ -87,7 +87,7 @@ pub enum Request {
         /// The attribute and its new value.
         attribute: EniAttribute,
     },
-    /// Adds secondary addresses to an ENI. Takes no client token: not idempotent.
+    /// Adds secondary addresses or prefixes to an ENI. Takes no client token: not idempotent.
     AssignPrivateIpAddresses {
         /// The ENI.
         eni: String,
@@ -96,12 +96,14 @@ pub enum Request {
         /// Secondary addresses of other ENIs may be moved here.
         allow_reassignment: bool,
     },
-    /// Takes secondary addresses from an ENI.
+    /// Takes secondary addresses and prefixes from an ENI.
     UnassignPrivateIpAddresses {
         /// The ENI.
         eni: String,
-        /// Which.
+        /// Which addresses.
         addresses: Vec<Ipv4Addr>,
+        /// Which prefixes.
+        prefixes: Vec<Ipv4Net>,
     },
     /// Sets tags on resources of any kind.
     CreateTags {
@@ -122,7 +124,7 @@ pub enum Request {
 /// Tags by key.
 pub type Tags = BTreeMap<String, String>;
 
-/// Which addresses a call asks for. Prefixes will be two variants more.
+/// Which addresses or prefixes a call asks for: one kind, chosen by one side (documentation).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Wanted {
     /// None.
@@ -132,6 +134,19 @@ pub enum Wanted {
     Count(u32),
     /// These.
     These(Vec<Ipv4Addr>),
+    /// So many /28 prefixes, chosen by EC2.
+    Prefixes(u32),
+    /// These prefixes.
+    ThesePrefixes(Vec<Ipv4Net>),
+}
+
+/// What a reserved range of a subnet is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ReservationKind {
+    /// For prefixes that EC2 chooses.
+    Prefix,
+    /// For addresses that callers name.
+    Explicit,
 }
 
 /// A describe call.
@@ -219,7 +234,7 @@ pub struct NewEni {
     pub subnet: String,
     /// The primary address; EC2 chooses if absent.
     pub primary: Option<Ipv4Addr>,
-    /// The secondary addresses.
+    /// The secondary addresses, or prefixes.
     pub secondary: Wanted,
     /// Security groups; the VPC's default group if empty.
     pub groups: Vec<String>,

@@ -59,12 +59,14 @@ pub enum Response {
     DeleteNetworkInterface,
     /// Changed.
     ModifyNetworkInterfaceAttribute,
-    /// The addresses that this call added, and no others (documentation).
+    /// What this call added, and nothing else (documentation).
     AssignPrivateIpAddresses {
         /// The ENI.
         eni: String,
-        /// What was added.
+        /// The addresses that were added.
         addresses: Vec<Ipv4Addr>,
+        /// The prefixes that were added.
+        prefixes: Vec<Ipv4Net>,
     },
     /// Gone.
     UnassignPrivateIpAddresses,
@@ -222,8 +224,10 @@ pub struct NetworkInterface {
     pub description: String,
     /// Its MAC.
     pub mac: Mac,
-    /// Its addresses, the primary first.
+    /// Its addresses, the primary first. Those of its prefixes are not listed.
     pub addresses: Vec<Ipv4Addr>,
+    /// Its /28 prefixes.
+    pub prefixes: Vec<Ipv4Net>,
     /// Its security groups: id and name.
     pub groups: Vec<(String, String)>,
     /// Whether packets with foreign addresses are dropped.

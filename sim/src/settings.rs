@@ -15,6 +15,8 @@ pub struct Settings {
     pub times: Times,
     /// Which free addresses of a subnet are taken first.
     pub address_order: AddressOrder,
+    /// What EC2 says when a subnet has fewer free addresses than the prefixes asked for.
+    pub prefix_shortage: PrefixShortage,
     /// ENIs the account may hold in the region (EC2's quota is 5,000 by default); `None` for no limit.
     pub eni_quota: Option<usize>,
 }
@@ -50,6 +52,16 @@ pub enum AddressOrder {
     FirstFit,
 }
 
+/// What EC2 says when a subnet has fewer free addresses than the prefixes asked for. Where there are enough, but no aligned
+/// /28, it is always `InsufficientCidrBlocks`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrefixShortage {
+    /// `InsufficientFreeAddressesInSubnet` (documentation: the code's description).
+    FreeAddresses,
+    /// `InvalidParameterValue`: "There aren't sufficient free Ipv4 addresses or prefixes" (field: cilium #31016).
+    Parameter,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -58,6 +70,7 @@ impl Default for Settings {
             zones: vec!['a', 'b', 'c'],
             times: Times::default(),
             address_order: AddressOrder::NextFit,
+            prefix_shortage: PrefixShortage::FreeAddresses,
             eni_quota: Some(5_000),
         }
     }

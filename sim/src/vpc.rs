@@ -6,6 +6,7 @@ use ipnet::Ipv4Net;
 use rand::Rng;
 
 use crate::{
+    assignments::Holding,
     attachments::{Attached, AttachmentChange, Place},
     enis::Eni,
     faults::Fault,
@@ -183,7 +184,7 @@ impl Vpc {
         self.subnets.get(subnet).map(|subnet| subnet.cidr)
     }
 
-    /// Who holds which address of a subnet, and how many are free: the truth behind `AvailableIpAddressCount`.
+    /// Who holds which address of a subnet, those of prefixes one by one: the truth behind `AvailableIpAddressCount`.
     pub fn held(&self, subnet: &str) -> BTreeMap<std::net::Ipv4Addr, String> {
         self.subnets
             .get(subnet)
@@ -249,11 +250,11 @@ impl Vpc {
                 Response::ModifyNetworkInterfaceAttribute
             }
             Request::AssignPrivateIpAddresses { eni, wanted, allow_reassignment } => {
-                let addresses = self.assign(&eni, &wanted, allow_reassignment)?;
-                Response::AssignPrivateIpAddresses { eni, addresses }
+                let Holding { addresses, prefixes } = self.assign(&eni, &wanted, allow_reassignment)?;
+                Response::AssignPrivateIpAddresses { eni, addresses, prefixes }
             }
-            Request::UnassignPrivateIpAddresses { eni, addresses } => {
-                self.unassign(&eni, &addresses)?;
+            Request::UnassignPrivateIpAddresses { eni, addresses, prefixes } => {
+                self.unassign(&eni, &addresses, &prefixes)?;
                 Response::UnassignPrivateIpAddresses
             }
             Request::CreateTags { resources, tags } => {

@@ -202,6 +202,7 @@ fn next_fit_lets_a_released_address_rest_and_first_fit_does_not() {
         region.must(Request::UnassignPrivateIpAddresses {
             eni: eni.clone(),
             addresses: vec![Ipv4Addr::new(10, 0, 0, 5)],
+            prefixes: Vec::new(),
         });
         let answer =
             region.must(Request::AssignPrivateIpAddresses { eni, wanted: Wanted::Count(1), allow_reassignment: false });

@@ -174,7 +174,11 @@ impl Small {
             Step::Unassign { eni: number, places } => {
                 let eni = eni(*number)?;
                 let addresses = places.iter().filter_map(|place| eni.addresses.get(*place).copied());
-                Request::UnassignPrivateIpAddresses { eni: eni.id.clone(), addresses: addresses.collect() }
+                Request::UnassignPrivateIpAddresses {
+                    eni: eni.id.clone(),
+                    addresses: addresses.collect(),
+                    prefixes: Vec::new(),
+                }
             }
             Step::Wait { .. } => return None,
         })
@@ -191,7 +195,7 @@ impl Small {
         match self.call(request.clone()) {
             Err(fault) => assert_eq!(before, self.truth(), "{request:?} was refused ({fault}) and still did something"),
             Ok(Response::RunInstances(made)) => self.instances.extend(made.instances.into_iter().map(|one| one.id)),
-            Ok(Response::AssignPrivateIpAddresses { eni, addresses }) => {
+            Ok(Response::AssignPrivateIpAddresses { eni, addresses, .. }) => {
                 let known = self.vpc.enis().into_iter().find(|known| known.id == eni).expect("it was assigned to");
                 assert!(addresses.iter().all(|address| known.addresses.contains(address)), "{addresses:?}");
                 if let Step::Assign { reassign: false, .. } = step {

@@ -4,7 +4,6 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
     str::FromStr,
 };
 
@@ -51,8 +50,18 @@ impl Params {
         (1..).map_while(|n| self.text(&format!("{name}.{n}")).map(str::to_owned)).collect()
     }
 
-    pub(super) fn addresses(&self, name: &str) -> Result<Vec<Ipv4Addr>, Fault> {
+    /// A list of addresses, prefixes, numbers.
+    pub(super) fn values<T: FromStr>(&self, name: &str) -> Result<Vec<T>, Fault> {
         self.list(name).iter().map(|text| text.parse().map_err(|_| Fault::invalid_value(text, name))).collect()
+    }
+
+    /// `Name.1.Member`, `Name.2.Member`, ...
+    pub(super) fn values_below<T: FromStr>(&self, name: &str, member: &str) -> Result<Vec<T>, Fault> {
+        let value = |prefix: String| {
+            let full = format!("{prefix}{member}");
+            self.parsed(&full)?.ok_or_else(|| Fault::missing_parameter(&full))
+        };
+        self.members(name).into_iter().map(value).collect()
     }
 
     /// `Name.1.`, `Name.2.`, ...: the prefixes of a list of structures.

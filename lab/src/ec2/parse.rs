@@ -87,21 +87,23 @@ fn of_action(action: Action, params: &Params) -> Result<Request, Fault> {
             Request::ModifyNetworkInterfaceAttribute { eni: own("NetworkInterfaceId")?, attribute: attribute(params)? }
         }
         Action::AssignPrivateIpAddresses => {
-            refuse(params, &["Ipv4Prefix", "Ipv4PrefixCount"])?;
-            let count = params.parsed("SecondaryPrivateIpAddressCount")?;
+            let asked = Asked {
+                count: params.parsed("SecondaryPrivateIpAddressCount")?,
+                listed: params.values("PrivateIpAddress")?,
+                prefix_count: params.parsed("Ipv4PrefixCount")?,
+                prefixes: params.values("Ipv4Prefix")?,
+            };
             Request::AssignPrivateIpAddresses {
                 eni: own("NetworkInterfaceId")?,
-                wanted: wanted(count, params.addresses("PrivateIpAddress")?)?,
+                wanted: asked.wanted()?,
                 allow_reassignment: params.flag("AllowReassignment")?.unwrap_or(false),
             }
         }
-        Action::UnassignPrivateIpAddresses => {
-            refuse(params, &["Ipv4Prefix"])?;
-            Request::UnassignPrivateIpAddresses {
-                eni: own("NetworkInterfaceId")?,
-                addresses: params.addresses("PrivateIpAddress")?,
-            }
-        }
+        Action::UnassignPrivateIpAddresses => Request::UnassignPrivateIpAddresses {
+            eni: own("NetworkInterfaceId")?,
+            addresses: params.values("PrivateIpAddress")?,
+            prefixes: params.values("Ipv4Prefix")?,
+        },
         Action::CreateTags => {
             let pairs = tag_list(params, "Tag")?;
             Request::CreateTags {
@@ -183,8 +185,6 @@ fn new_eni(params: &Params, prefix: &str) -> Result<NewEni, Fault> {
     refuse(
         params,
         &[
-            &at("Ipv4Prefix"),
-            &at("Ipv4PrefixCount"),
             &at("Ipv6Addresses"),
             &at("Ipv6AddressCount"),
             &at("Ipv6Prefix"),
@@ -204,24 +204,60 @@ fn new_eni(params: &Params, prefix: &str) -> Result<NewEni, Fault> {
             return Err(Fault::invalid_combination("Only one primary private IP address can be specified"));
         }
     }
-    let count = params.parsed(&at("SecondaryPrivateIpAddressCount"))?;
+    let asked = Asked {
+        count: params.parsed(&at("SecondaryPrivateIpAddressCount"))?,
+        listed,
+        prefix_count: params.parsed(&at("Ipv4PrefixCount"))?,
+        prefixes: params.values_below(&at("Ipv4Prefix"), "Ipv4Prefix")?,
+    };
     Ok(NewEni {
         subnet: String::new(),
         primary,
-        secondary: wanted(count, listed)?,
+        secondary: asked.wanted()?,
         groups: params.list(&at("SecurityGroupId")),
         description: params.text(&at("Description")).unwrap_or_default().to_owned(),
     })
 }
 
-fn wanted(count: Option<u32>, listed: Vec<Ipv4Addr>) -> Result<Wanted, Fault> {
-    match (count, listed.is_empty()) {
-        (None | Some(0), true) => Ok(Wanted::Nothing),
-        (Some(count), true) => Ok(Wanted::Count(count)),
-        (None, false) => Ok(Wanted::These(listed)),
-        (Some(_), false) => Err(Fault::invalid_combination(
-            "The parameters privateIpAddresses and secondaryPrivateIpAddressCount may not both be specified",
-        )),
+/// What a call asks for besides a primary address.
+struct Asked {
+    count: Option<u32>,
+    listed: Vec<Ipv4Addr>,
+    prefix_count: Option<u32>,
+    prefixes: Vec<Ipv4Net>,
+}
+
+impl Asked {
+    /// One of the four at most (documentation); a count of none is no count.
+    fn wanted(self) -> Result<Wanted, Fault> {
+        let both = |one: &str, other: &str| {
+            Err(Fault::invalid_combination(format!("The parameters {one} and {other} may not both be specified")))
+        };
+        if self.count.is_some() && !self.listed.is_empty() {
+            return both("privateIpAddresses", "secondaryPrivateIpAddressCount");
+        }
+        if self.prefix_count.is_some() && !self.prefixes.is_empty() {
+            return both("ipv4Prefixes", "ipv4PrefixCount");
+        }
+        let addresses = match self.count {
+            Some(0) | None => Wanted::These(self.listed),
+            Some(count) => Wanted::Count(count),
+        };
+        let prefixes = match self.prefix_count {
+            Some(0) | None => Wanted::ThesePrefixes(self.prefixes),
+            Some(count) => Wanted::Prefixes(count),
+        };
+        let nothing = |wanted: &Wanted| match wanted {
+            Wanted::These(list) => list.is_empty(),
+            Wanted::ThesePrefixes(list) => list.is_empty(),
+            _ => false,
+        };
+        match (nothing(&addresses), nothing(&prefixes)) {
+            (true, true) => Ok(Wanted::Nothing),
+            (false, true) => Ok(addresses),
+            (true, false) => Ok(prefixes),
+            (false, false) => both("an IPv4 prefix option", "a private IPv4 address option"),
+        }
     }
 }
 

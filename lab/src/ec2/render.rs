@@ -5,6 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use ipnet::Ipv4Net;
 use sim::{
     Response,
     requests::Tags,
@@ -62,10 +63,10 @@ pub(super) fn response(response: &Response, request_id: &str, wall_clock: impl F
         Response::DetachNetworkInterface => ("DetachNetworkInterface", done()),
         Response::DeleteNetworkInterface => ("DeleteNetworkInterface", done()),
         Response::ModifyNetworkInterfaceAttribute => ("ModifyNetworkInterfaceAttribute", done()),
-        Response::AssignPrivateIpAddresses { eni, addresses } => {
+        Response::AssignPrivateIpAddresses { eni, addresses, prefixes: new } => {
             let items = addresses.iter().map(|address| Xml::new().text("privateIpAddress", address));
             let body = done().text("networkInterfaceId", eni).list("assignedPrivateIpAddressesSet", items);
-            ("AssignPrivateIpAddresses", body.list("assignedIpv4PrefixSet", []))
+            ("AssignPrivateIpAddresses", body.list("assignedIpv4PrefixSet", prefixes(new)))
         }
         Response::UnassignPrivateIpAddresses => ("UnassignPrivateIpAddresses", done()),
         Response::CreateTags => ("CreateTags", done()),
@@ -170,9 +171,13 @@ fn eni_common(eni: &NetworkInterface) -> Xml {
         .text("interfaceType", "interface")
         .list("groupSet", eni.groups.iter().map(group))
         .list("privateIpAddressesSet", addresses)
-        .list("ipv4PrefixSet", [])
+        .list("ipv4PrefixSet", prefixes(&eni.prefixes))
         .list("ipv6AddressesSet", [])
         .list("ipv6PrefixSet", [])
+}
+
+fn prefixes(prefixes: &[Ipv4Net]) -> impl Iterator<Item = Xml> {
+    prefixes.iter().map(|prefix| Xml::new().text("ipv4Prefix", prefix))
 }
 
 fn instance_type(found: &InstanceType) -> Xml {
