@@ -15,5 +15,6 @@ pub mod node;
 pub mod pod;
 pub mod spool;
 pub mod sysctl;
+pub mod vpc_cni;
 pub mod watch;
 pub mod wire;

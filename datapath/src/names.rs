@@ -239,6 +239,11 @@ pub fn fallback_link_name(canonical: &str, namespace: &str, pod: &str, container
     hashed_name(prefix, &[namespace, pod, container_id])
 }
 
+/// The part of a pod's link name that says whose it is, whatever prefix it has.
+pub(crate) fn link_hash(name: &str) -> &str {
+    name.get(name.len().saturating_sub(LINK_HASH_DIGITS)..).unwrap_or(name)
+}
+
 fn hashed_name(prefix: &str, parts: &[&str]) -> String {
     let digest = Sha1::digest(parts.join(".").as_bytes());
     let mut name = prefix.to_owned();

@@ -127,6 +127,8 @@ pub fn let_go(socket: &mut Socket, numbering: &Numbering, nets: &[Ipv4Net]) -> R
 pub struct FoundPod {
     /// The host's end.
     pub link: Link,
+    /// Its MAC, which follows from the key of its lease.
+    pub mac: Option<Mac>,
     /// Its ENI, by its group.
     pub slot: Slot,
     /// Whose it is; `None` when its making was cut short.
@@ -138,17 +140,23 @@ pub struct FoundPod {
 /// The links of our pods: what leases are rebuilt from when the ledger is lost.
 pub fn pods(socket: &mut Socket, numbering: &Numbering) -> Result<Vec<FoundPod>, WireError> {
     let links = socket.links()?;
+    pods_among(socket, numbering, &links)
+}
+
+/// The same in a listing.
+pub fn pods_among(socket: &mut Socket, numbering: &Numbering, links: &[LinkState]) -> Result<Vec<FoundPod>, WireError> {
     let routes = socket.routes_of_table(numbering.pods_table())?;
     let addresses = |index: LinkIndex| {
         let to_it = routes.iter().filter(move |route| route.target == Target::Link { index, via: None });
         to_it.map(|route| route.destination.addr()).collect()
     };
-    let pods = links.into_iter().filter(|link| link.veth).filter_map(|link| {
+    let pods = links.iter().filter(|link| link.veth).filter_map(|link| {
         Some(FoundPod {
+            mac: link.mac,
             slot: numbering.slot_of_group(link.group)?,
             alias: link.alias.as_deref().and_then(|alias| alias.parse().ok()),
             addresses: addresses(link.index),
-            link: Link { name: link.name, index: link.index },
+            link: Link { name: link.name.clone(), index: link.index },
         })
     });
     Ok(pods.collect())

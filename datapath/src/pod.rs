@@ -284,7 +284,7 @@ fn belongs_to(link: &LinkState, key: &SandboxKey) -> bool {
 }
 
 /// The host's end of a link seen in a pod. An index alone says nothing: it counts only with a peer in another namespace.
-fn peer_of(host: &mut Socket, inside: &LinkState) -> Result<Option<LinkState>, WireError> {
+pub(crate) fn peer_of(host: &mut Socket, inside: &LinkState) -> Result<Option<LinkState>, WireError> {
     let (true, true, Some(index)) = (inside.veth, inside.peer_elsewhere, inside.peer) else { return Ok(None) };
     Ok(host.link_by_index(index)?.filter(|outside| outside.veth && outside.peer == Some(inside.index)))
 }

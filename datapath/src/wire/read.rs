@@ -2,6 +2,7 @@
 //!
 //! Owns the listings: links, addresses, routes, rules, neighbours. Never changes anything.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -11,7 +12,7 @@ use netlink_packet_route::link::{
 };
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType};
-use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::{Socket, WireError};
@@ -111,6 +112,43 @@ impl Socket {
         Ok(routes.into_iter().filter(leads_here).collect())
     }
 
+    /// All IPv4 routes out of a link that do not carry Berth's protocol number, in all tables. Routes by a nexthop object or by several
+    /// links are left out.
+    pub fn foreign_routes(&mut self) -> Result<Vec<Route>, WireError> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet;
+        message.header.kind = RouteType::Unicast;
+        let found = self.dump("routes", &RouteNetlinkMessage::GetRoute(message))?;
+        Ok(found
+            .into_iter()
+            .filter_map(|message| match message {
+                RouteNetlinkMessage::NewRoute(message)
+                    if message.header.protocol != RouteProtocol::from(PROTOCOL)
+                        && message.header.kind == RouteType::Unicast =>
+                {
+                    route(&message)
+                }
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// All links with an IPv4 address of a network, and not only one of its own: the node's interfaces, and no pod's.
+    pub fn links_in_a_network(&mut self) -> Result<BTreeSet<LinkIndex>, WireError> {
+        let mut message = AddressMessage::default();
+        message.header.family = AddressFamily::Inet;
+        let found = self.dump("addresses", &RouteNetlinkMessage::GetAddress(message))?;
+        Ok(found
+            .into_iter()
+            .filter_map(|message| match message {
+                RouteNetlinkMessage::NewAddress(message) if message.header.prefix_len < 32 => {
+                    Some(message.header.index)
+                }
+                _ => None,
+            })
+            .collect())
+    }
+
     fn routes(&mut self, message: RouteMessage, table: Option<u32>) -> Result<Vec<Route>, WireError> {
         let protocol = message.header.protocol;
         let found = self.dump("routes", &RouteNetlinkMessage::GetRoute(message))?;
@@ -130,13 +168,24 @@ impl Socket {
 
     /// Berth's own IPv4 rules.
     pub fn own_rules(&mut self) -> Result<Vec<Rule>, WireError> {
+        Ok(self.rules()?.iter().filter(|message| is_our_rule(message)).filter_map(rule).collect())
+    }
+
+    /// The IPv4 rules of others that ask for one source or one destination, and for nothing else.
+    pub fn foreign_rules(&mut self) -> Result<Vec<Rule>, WireError> {
+        let rules = self.rules()?;
+        let theirs = rules.iter().filter(|message| !is_our_rule(message) && asks_for_one_network(message));
+        Ok(theirs.filter_map(rule).collect())
+    }
+
+    fn rules(&mut self) -> Result<Vec<RuleMessage>, WireError> {
         let mut message = RuleMessage::default();
         message.header.family = AddressFamily::Inet;
         let found = self.dump("rules", &RouteNetlinkMessage::GetRule(message))?;
         Ok(found
             .into_iter()
             .filter_map(|message| match message {
-                RouteNetlinkMessage::NewRule(message) => rule(&message),
+                RouteNetlinkMessage::NewRule(message) => Some(message),
                 _ => None,
             })
             .collect())
@@ -262,13 +311,12 @@ fn rule(message: &RuleMessage) -> Option<Rule> {
     if message.header.action != RuleAction::ToTable {
         return None;
     }
-    let (mut priority, mut table, mut ours) = (0, u32::from(message.header.table), false);
+    let (mut priority, mut table) = (0, u32::from(message.header.table));
     let (mut selector, mut mark, mut mask) = (Selector::All, None, u32::MAX);
     for attribute in &message.attributes {
         match attribute {
             RuleAttribute::Priority(number) => priority = *number,
             RuleAttribute::Table(number) => table = *number,
-            RuleAttribute::Protocol(protocol) => ours = u8::from(*protocol) == PROTOCOL,
             RuleAttribute::Source(address) => {
                 selector = Selector::From(IpNet::new(*address, message.header.src_len).ok()?);
             }
@@ -283,7 +331,30 @@ fn rule(message: &RuleMessage) -> Option<Rule> {
     if let Some(mark) = mark {
         selector = Selector::Mark { mark, mask };
     }
-    ours.then_some(Rule { priority, selector, table })
+    Some(Rule { priority, selector, table })
+}
+
+fn is_our_rule(message: &RuleMessage) -> bool {
+    let ours = |attribute: &RuleAttribute| matches!(attribute, RuleAttribute::Protocol(protocol) if u8::from(*protocol) == PROTOCOL);
+    message.attributes.iter().any(ours)
+}
+
+/// A rule with any other condition is not described by a [`Selector`]: taking it for the plain one would delete the wrong rule.
+fn asks_for_one_network(message: &RuleMessage) -> bool {
+    /// What the kernel says of a rule that suppresses nothing.
+    const NOTHING: u32 = u32::MAX;
+    let mut networks = 0;
+    let plain = message.attributes.iter().all(|attribute| match attribute {
+        RuleAttribute::Source(_) | RuleAttribute::Destination(_) => {
+            networks += 1;
+            true
+        }
+        RuleAttribute::SuppressPrefixLen(length) => *length == NOTHING,
+        RuleAttribute::SuppressIfGroup(group) => *group == NOTHING,
+        RuleAttribute::Priority(_) | RuleAttribute::Table(_) | RuleAttribute::Protocol(_) => true,
+        _ => false,
+    });
+    plain && networks == 1 && message.header.tos == 0 && !message.header.flags.contains(RuleFlags::Invert)
 }
 
 fn neighbour(message: &NeighbourMessage) -> Option<(IpAddr, Mac)> {

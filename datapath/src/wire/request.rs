@@ -234,6 +234,13 @@ impl Change {
         }
     }
 
+    /// Deletes a rule of somebody else's, whatever protocol number it carries.
+    pub fn delete_foreign_rule(rule: &Rule) -> Self {
+        let mut message = rule_message(rule);
+        message.attributes.retain(|attribute| !matches!(attribute, RuleAttribute::Protocol(_)));
+        Self { message: RouteNetlinkMessage::DelRule(message), ..Self::delete_rule(rule) }
+    }
+
     /// A permanent neighbour: nobody has to answer for it.
     pub fn add_neighbour(index: LinkIndex, address: IpAddr, mac: Mac) -> Self {
         let mut message = NeighbourMessage::default();

@@ -5,5 +5,6 @@ mod node;
 mod paths;
 mod pod;
 mod topology;
+mod vpc_cni;
 mod watch;
 mod wire;
