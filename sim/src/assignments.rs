@@ -193,23 +193,25 @@ impl Vpc {
 
     /// `eni` holds these from now on, whoever held them before.
     pub(crate) fn hold(&mut self, subnet: &str, eni: &str, held: &Holding) {
-        let book = &mut self.subnets.get_mut(subnet).expect("an ENI's subnet is there").book;
+        let book = self.book_mut(subnet);
         for address in &held.addresses {
             book.hold(*address, eni);
         }
         for prefix in &held.prefixes {
             book.hold_prefix(*prefix, eni);
         }
+        self.count_free(subnet);
     }
 
     pub(crate) fn release(&mut self, subnet: &str, held: &Holding) {
-        let book = &mut self.subnets.get_mut(subnet).expect("an ENI's subnet is there").book;
+        let book = self.book_mut(subnet);
         for address in &held.addresses {
             book.release(*address);
         }
         for prefix in &held.prefixes {
             book.release_prefix(*prefix);
         }
+        self.count_free(subnet);
     }
 
     /// Would so many more fit the instance's limit? EC2 knows no limit for an ENI that is not attached (guess), and checks

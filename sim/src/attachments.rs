@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 use rand::Rng;
 
 use crate::{
-    enis::Mac,
+    enis::{Eni, Mac},
     faults::Fault,
     responses::{AttachmentStatus, InstanceState},
     vpc::{Due, Vpc, new_id},
@@ -105,11 +105,10 @@ impl Vpc {
 
     pub(crate) fn detach(&mut self, attachment: &str, force: bool) -> Result<(), Fault> {
         let times = self.settings.times;
-        let found = self
-            .enis
-            .iter_mut()
-            .find_map(|(id, eni)| Some((id.clone(), eni.attachment.as_mut().filter(|own| own.id == attachment)?)));
-        let (eni, own) = found.ok_or_else(|| Fault::no_attachment(attachment))?;
+        let is_it = |eni: &Eni| eni.attachment.as_ref().is_some_and(|own| own.id == attachment);
+        let found = self.enis.iter().find(|(_, eni)| is_it(eni)).map(|(id, _)| id.clone());
+        let eni = found.ok_or_else(|| Fault::no_attachment(attachment))?;
+        let own = self.eni_mut(&eni).attachment.as_mut().expect("it was found by its attachment");
         if own.device_index == 0 && own.card == 0 {
             return Err(Fault::primary_detach());
         }

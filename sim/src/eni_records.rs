@@ -1,8 +1,9 @@
 //! How EC2 describes ENIs, and which filters find them. Changes nothing.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
+    enis::Eni,
     faults::Fault,
     filters,
     requests::Describe,
@@ -11,18 +12,18 @@ use crate::{
 };
 
 impl Vpc {
-    pub(crate) fn describe_enis(&self, describe: &Describe) -> Result<Page<NetworkInterface>, Fault> {
+    pub(crate) fn describe_enis(&self, describe: &Describe, then: Duration) -> Result<Page<NetworkInterface>, Fault> {
         const MOST: u32 = 1_000;
         filters::check(&describe.filters, ENI_FILTERS)?;
         if !describe.ids.is_empty() && describe.max_results.is_some() {
             return Err(Fault::ids_with_page_size("networkInterfaceIds"));
         }
         let ids: BTreeSet<&String> =
-            if describe.ids.is_empty() { self.enis.keys().collect() } else { describe.ids.iter().collect() };
+            if describe.ids.is_empty() { self.enis.ids(then) } else { describe.ids.iter().collect() };
         let mut found = Vec::new();
         for id in ids {
-            let eni = self.eni(id)?;
-            let description = self.network_interface(id)?;
+            let eni = self.eni_was(id, then)?;
+            let description = self.eni_record(id, eni);
             if filters::matches(&describe.filters, &eni.tags, |name| filter_values(&description, name)) {
                 found.push((eni.serial, description));
             }
@@ -32,7 +33,11 @@ impl Vpc {
 
     /// How EC2 describes it.
     pub(crate) fn network_interface(&self, id: &str) -> Result<NetworkInterface, Fault> {
-        let eni = self.eni(id)?;
+        Ok(self.eni_record(id, self.eni(id)?))
+    }
+
+    /// How EC2 describes an ENI that is, or was, so.
+    pub(crate) fn eni_record(&self, id: &str, eni: &Eni) -> NetworkInterface {
         let status = match (&eni.attachment, eni.created) {
             (Some(_), _) => EniStatus::InUse,
             (None, false) => EniStatus::Pending,
@@ -48,7 +53,7 @@ impl Vpc {
             since: own.since,
             delete_on_termination: own.delete_on_termination,
         });
-        Ok(NetworkInterface {
+        NetworkInterface {
             id: id.to_owned(),
             status,
             subnet: eni.subnet.clone(),
@@ -63,7 +68,7 @@ impl Vpc {
             source_dest_check: eni.source_dest_check,
             attachment,
             tags: eni.tags.clone(),
-        })
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! ENIs: made, changed, deleted. What an ENI holds is in `assignments`, where it sits in `attachments`, how EC2 describes it in
 //! `eni_records`.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 use rand::Rng;
 
@@ -114,10 +114,15 @@ impl Vpc {
     }
 
     pub(crate) fn eni(&self, id: &str) -> Result<&Eni, Fault> {
+        self.eni_was(id, self.now)
+    }
+
+    /// The ENI as it was at `then`.
+    pub(crate) fn eni_was(&self, id: &str, then: Duration) -> Result<&Eni, Fault> {
         if !id.starts_with("eni-") {
             return Err(Fault::malformed_eni(id));
         }
-        self.enis.get(id).ok_or_else(|| Fault::no_eni(id))
+        self.enis.was(id, then).ok_or_else(|| Fault::no_eni(id))
     }
 
     /// An ENI that was just looked up.

@@ -136,18 +136,18 @@ impl Vpc {
         }
     }
 
-    pub(crate) fn describe_instances(&self, describe: &Describe) -> Result<Page<Reservation>, Fault> {
+    pub(crate) fn describe_instances(&self, describe: &Describe, then: Duration) -> Result<Page<Reservation>, Fault> {
         const MOST: u32 = 1_000;
         check_filters(&describe.filters)?;
         if !describe.ids.is_empty() && describe.max_results.is_some() {
             return Err(Fault::ids_with_page_size("instancesSet"));
         }
         let ids: BTreeSet<&String> =
-            if describe.ids.is_empty() { self.instances.keys().collect() } else { describe.ids.iter().collect() };
+            if describe.ids.is_empty() { self.instances.ids(then) } else { describe.ids.iter().collect() };
         let mut found = Vec::new();
         for id in ids {
-            let instance = self.instance(id)?;
-            let description = self.instance_record(id, instance);
+            let instance = self.instance_was(id, then)?;
+            let description = self.instance_record_at(id, instance, then);
             if filters::matches(&describe.filters, &instance.tags, |name| filter_values(&description, name)) {
                 found.push((instance.serial, (instance.reservation.clone(), description)));
             }
@@ -172,10 +172,14 @@ impl Vpc {
     }
 
     pub(crate) fn instance(&self, id: &str) -> Result<&Instance, Fault> {
+        self.instance_was(id, self.now)
+    }
+
+    fn instance_was(&self, id: &str, then: Duration) -> Result<&Instance, Fault> {
         if !id.starts_with("i-") {
             return Err(Fault::malformed_instance(id));
         }
-        self.instances.get(id).ok_or_else(|| Fault::no_instance(id))
+        self.instances.was(id, then).ok_or_else(|| Fault::no_instance(id))
     }
 
     /// An instance that was just looked up.
@@ -188,7 +192,13 @@ impl Vpc {
     }
 
     pub(crate) fn instance_record(&self, id: &str, instance: &Instance) -> responses::Instance {
-        let mut interfaces: Vec<_> = instance.enis.iter().filter_map(|eni| self.network_interface(eni).ok()).collect();
+        self.instance_record_at(id, instance, self.now)
+    }
+
+    /// How EC2 describes an instance that was so at `then`.
+    fn instance_record_at(&self, id: &str, instance: &Instance, then: Duration) -> responses::Instance {
+        let enis = instance.enis.iter().filter_map(|id| Some((id, self.enis.was(id, then)?)));
+        let mut interfaces: Vec<_> = enis.map(|(id, eni)| self.eni_record(id, eni)).collect();
         interfaces.sort_by_key(|eni| eni.attachment.as_ref().map(|own| (own.card, own.device_index)));
         responses::Instance {
             id: id.to_owned(),

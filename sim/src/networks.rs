@@ -1,5 +1,7 @@
 //! VPCs, their blocks, subnets and security groups: where ENIs live.
 
+use std::time::Duration;
+
 use ipnet::Ipv4Net;
 use rand::Rng;
 
@@ -145,12 +147,17 @@ impl Vpc {
             book: AddressBook::new(cidr),
             tags: wanted.tags.clone(),
         };
-        let description = self.subnet_record(&id, &subnet);
-        self.subnets.insert(id, subnet);
+        let description = self.subnet_record(&id, &subnet, subnet.book.free());
+        self.subnets.insert(id.clone(), subnet);
+        self.count_free(&id);
         Ok(description)
     }
 
-    pub(crate) fn describe_subnets(&self, describe: &Describe) -> Result<Page<responses::Subnet>, Fault> {
+    pub(crate) fn describe_subnets(
+        &self,
+        describe: &Describe,
+        then: Duration,
+    ) -> Result<Page<responses::Subnet>, Fault> {
         let known = [
             "subnet-id",
             "vpc-id",
@@ -162,14 +169,15 @@ impl Vpc {
             "available-ip-address-count",
         ];
         filters::check(&describe.filters, &known)?;
-        if let Some(unknown) = describe.ids.iter().find(|id| !self.subnets.contains_key(*id)) {
+        if let Some(unknown) = describe.ids.iter().find(|id| self.free.was(id, then).is_none()) {
             return Err(Fault::no_subnet(unknown));
         }
         let found = self
             .subnets
             .iter()
             .filter(|(id, _)| describe.ids.is_empty() || describe.ids.contains(id))
-            .filter(|(id, subnet)| {
+            .filter_map(|(id, subnet)| Some((id, subnet, *self.free.was(id, then)?)))
+            .filter(|(id, subnet, free)| {
                 filters::matches(&describe.filters, &subnet.tags, |name| {
                     vec![match name {
                         "subnet-id" => (*id).clone(),
@@ -177,12 +185,12 @@ impl Vpc {
                         "availability-zone" => subnet.zone.clone(),
                         "state" => "available".into(),
                         "owner-id" => self.settings.account.clone(),
-                        "available-ip-address-count" => subnet.book.free().to_string(),
+                        "available-ip-address-count" => free.to_string(),
                         _ => subnet.cidr.to_string(),
                     }]
                 })
             })
-            .map(|(id, subnet)| (subnet.serial, self.subnet_record(id, subnet)))
+            .map(|(id, subnet, free)| (subnet.serial, self.subnet_record(id, subnet, free)))
             .collect();
         filters::page(describe, MOST, found)
     }
@@ -249,6 +257,16 @@ impl Vpc {
         filters::page(describe, MOST, found)
     }
 
+    /// An ENI's subnet's book.
+    pub(crate) fn book_mut(&mut self, subnet: &str) -> &mut AddressBook {
+        &mut self.subnets.get_mut(subnet).expect("an ENI's subnet is there").book
+    }
+
+    /// What `AvailableIpAddressCount` is from now on.
+    pub(crate) fn count_free(&mut self, subnet: &str) {
+        self.free.insert(subnet.to_owned(), self.subnets[subnet].book.free());
+    }
+
     fn zones(&self) -> impl Iterator<Item = String> {
         self.settings.zones.iter().map(|letter| format!("{}{letter}", self.settings.region))
     }
@@ -262,14 +280,14 @@ impl Vpc {
         }
     }
 
-    fn subnet_record(&self, id: &str, subnet: &Subnet) -> responses::Subnet {
+    fn subnet_record(&self, id: &str, subnet: &Subnet, free: u32) -> responses::Subnet {
         responses::Subnet {
             id: id.to_owned(),
             vpc: subnet.vpc.clone(),
             owner: self.settings.account.clone(),
             cidr: subnet.cidr,
             zone: subnet.zone.clone(),
-            available: subnet.book.free(),
+            available: free,
             tags: subnet.tags.clone(),
         }
     }

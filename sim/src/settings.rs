@@ -17,6 +17,8 @@ pub struct Settings {
     pub address_order: AddressOrder,
     /// What EC2 says when a subnet has fewer free addresses than the prefixes asked for.
     pub prefix_shortage: PrefixShortage,
+    /// Reads that are answered with the past.
+    pub stale_reads: StaleReads,
     /// ENIs the account may hold in the region (EC2's quota is 5,000 by default); `None` for no limit.
     pub eni_quota: Option<usize>,
 }
@@ -52,6 +54,17 @@ pub enum AddressOrder {
     FirstFit,
 }
 
+/// Reads that are answered with the past. EC2 is eventually consistent (documentation: what a call did may not be visible to
+/// the next one, for seconds or minutes), every call for itself: a later read may be staler than an earlier one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StaleReads {
+    /// So much of the past is kept, and no answer is older. Zero: nothing is ever stale, and nothing is kept.
+    pub most: Duration,
+    /// Of a thousand calls of DescribeInstances, DescribeNetworkInterfaces and DescribeSubnets, so many are answered as the
+    /// world was at a moment within `most`, all moments alike. [`crate::Vpc::lag_next_read`] makes a certain one stale.
+    pub permille: u32,
+}
+
 /// What EC2 says when a subnet has fewer free addresses than the prefixes asked for. Where there are enough, but no aligned
 /// /28, it is always `InsufficientCidrBlocks`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +84,7 @@ impl Default for Settings {
             times: Times::default(),
             address_order: AddressOrder::NextFit,
             prefix_shortage: PrefixShortage::FreeAddresses,
+            stale_reads: StaleReads::default(),
             eni_quota: Some(5_000),
         }
     }

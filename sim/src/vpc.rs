@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use ipnet::Ipv4Net;
-use rand::Rng;
+use rand::{Rng, RngExt};
 
 use crate::{
     assignments::Holding,
@@ -12,10 +12,11 @@ use crate::{
     faults::Fault,
     instance_types,
     instances::Instance,
+    kept::Kept,
     networks::{Group, Network, Subnet},
     requests::{Action, Request},
     responses::{self, Response},
-    settings::Settings,
+    settings::{Settings, StaleReads},
 };
 
 /// EC2, as far as a VPC CNI sees it. See the crate.
@@ -26,11 +27,14 @@ pub struct Vpc {
     pub(crate) networks: BTreeMap<String, Network>,
     pub(crate) subnets: BTreeMap<String, Subnet>,
     pub(crate) groups: BTreeMap<String, Group>,
-    pub(crate) enis: BTreeMap<String, Eni>,
-    pub(crate) instances: BTreeMap<String, Instance>,
+    /// `AvailableIpAddressCount`, by subnet.
+    pub(crate) free: Kept<u32>,
+    pub(crate) enis: Kept<Eni>,
+    pub(crate) instances: Kept<Instance>,
     due: BTreeMap<(Duration, u64), Due>,
     tokens: BTreeMap<(Action, String), Remembered>,
     tally: BTreeMap<Action, Tally>,
+    next_lag: Option<Duration>,
     next_serial: u64,
     revision: u64,
 }
@@ -69,22 +73,25 @@ impl Vpc {
             networks: BTreeMap::new(),
             subnets: BTreeMap::new(),
             groups: BTreeMap::new(),
-            enis: BTreeMap::new(),
-            instances: BTreeMap::new(),
+            free: Kept::default(),
+            enis: Kept::default(),
+            instances: Kept::default(),
             due: BTreeMap::new(),
             tokens: BTreeMap::new(),
             tally: BTreeMap::new(),
+            next_lag: None,
             next_serial: 0,
             revision: 0,
         }
     }
 
     /// One call. `now` is the time since the beginning of this world; a `now` before the latest one counts as the latest.
-    /// `rng` gives ids and MACs and decides nothing else.
+    /// `rng` gives ids and MACs, decides with [`Settings::stale_reads`] which reads are stale, and nothing else.
     pub fn ec2(&mut self, now: Duration, rng: &mut impl Rng, request: Request) -> Result<Response, Fault> {
         self.settle(now);
         let action = request.action();
-        let response = self.answer(rng, request);
+        let then = self.now - if action.can_be_stale() { self.lag(rng) } else { Duration::ZERO };
+        let response = self.answer(rng, request, then);
         let tally = self.tally.entry(action).or_default();
         match &response {
             Ok(_) => tally.accepted += 1,
@@ -100,13 +107,14 @@ impl Vpc {
 
     /// Lets time pass: everything that is due by `now` happens, in order.
     pub fn settle(&mut self, now: Duration) {
-        self.now = self.now.max(now);
+        let now = self.now.max(now);
         while let Some(entry) = self.due.first_entry() {
             let ((at, _), due) = (*entry.key(), entry.get().clone());
-            if at > self.now {
+            if at > now {
                 break;
             }
             entry.remove();
+            self.tick(at);
             self.revision += 1;
             match &due {
                 Due::EniCreated { eni } => {
@@ -118,6 +126,34 @@ impl Vpc {
                 Due::Running { .. } | Due::Terminated { .. } => self.instance_due(&due),
             }
         }
+        self.tick(now);
+    }
+
+    /// The next call of DescribeInstances, DescribeNetworkInterfaces or DescribeSubnets, whichever it is, is answered as the
+    /// world was `lag` ago, at most [`StaleReads::most`]. What calls do, and what [`Vpc::attached`] and its like tell, is never
+    /// stale.
+    pub fn lag_next_read(&mut self, lag: Duration) {
+        self.next_lag = Some(lag);
+    }
+
+    fn lag(&mut self, rng: &mut impl Rng) -> Duration {
+        let StaleReads { most, permille } = self.settings.stale_reads;
+        let drawn = || {
+            if permille > 0 && rng.random_range(0..1_000) < permille {
+                rng.random_range(Duration::ZERO..=most)
+            } else {
+                Duration::ZERO
+            }
+        };
+        self.next_lag.take().unwrap_or_else(drawn).min(most).min(self.now)
+    }
+
+    fn tick(&mut self, to: Duration) {
+        self.now = to;
+        let keep = self.settings.stale_reads.most;
+        self.free.tick(to, keep);
+        self.enis.tick(to, keep);
+        self.instances.tick(to, keep);
     }
 
     /// When the next change that comes with time is due, if one is.
@@ -197,14 +233,17 @@ impl Vpc {
         &self.tally
     }
 
-    fn answer(&mut self, rng: &mut dyn Rng, request: Request) -> Result<Response, Fault> {
+    /// `then`: as of when reads are answered.
+    fn answer(&mut self, rng: &mut dyn Rng, request: Request, then: Duration) -> Result<Response, Fault> {
         Ok(match request {
             Request::RunInstances(ref wanted) => {
                 let token = wanted.client_token.clone();
                 let id = self.once(token.as_deref(), &request, |vpc| vpc.run_instances(rng, wanted))?;
                 Response::RunInstances(self.reservation_record(&id))
             }
-            Request::DescribeInstances(describe) => Response::DescribeInstances(self.describe_instances(&describe)?),
+            Request::DescribeInstances(describe) => {
+                Response::DescribeInstances(self.describe_instances(&describe, then)?)
+            }
             Request::TerminateInstances { instances } => Response::TerminateInstances(self.terminate(&instances)?),
             Request::DescribeInstanceTypes(describe) => {
                 Response::DescribeInstanceTypes(instance_types::describe(&describe)?)
@@ -216,7 +255,7 @@ impl Vpc {
             }
             Request::DescribeVpcs(describe) => Response::DescribeVpcs(self.describe_vpcs(&describe)?),
             Request::CreateSubnet(wanted) => Response::CreateSubnet(self.create_subnet(rng, &wanted)?),
-            Request::DescribeSubnets(describe) => Response::DescribeSubnets(self.describe_subnets(&describe)?),
+            Request::DescribeSubnets(describe) => Response::DescribeSubnets(self.describe_subnets(&describe, then)?),
             Request::CreateSecurityGroup { name, description, vpc, tags } => {
                 Response::CreateSecurityGroup(self.create_group(rng, &name, &description, &vpc, &tags)?)
             }
@@ -231,7 +270,7 @@ impl Vpc {
                 Response::CreateNetworkInterface { eni: Box::new(self.network_interface(&id)?), client_token }
             }
             Request::DescribeNetworkInterfaces(describe) => {
-                Response::DescribeNetworkInterfaces(self.describe_enis(&describe)?)
+                Response::DescribeNetworkInterfaces(self.describe_enis(&describe, then)?)
             }
             Request::AttachNetworkInterface { eni, instance, device_index, card } => {
                 let place = Place { instance: &instance, device_index, card };
@@ -306,6 +345,11 @@ pub(crate) fn new_id(rng: &mut dyn Rng, prefix: &str) -> String {
 }
 
 impl Action {
+    /// Reads of what changes by itself. The model keeps no past of the rest.
+    fn can_be_stale(self) -> bool {
+        matches!(self, Self::DescribeInstances | Self::DescribeNetworkInterfaces | Self::DescribeSubnets)
+    }
+
     /// Describe calls change nothing.
     pub fn reads_only(self) -> bool {
         self.name().starts_with("Describe")
