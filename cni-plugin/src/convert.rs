@@ -1,11 +1,12 @@
 //! The protocol's types into the plugin's own: the only place that reads an answer of the daemon.
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 
 use datapath::link::SandboxKey;
 use datapath::pod::Wiring;
-use ipnet::IpNet;
-use proto::v1::{Attachment, LeaseKey, Path, Pod as ProtoPod};
+use ipnet::{IpNet, Ipv4Net};
+use proto::v1::{Attachment, LeaseKey, Path, Pod as ProtoPod, ReleaseResponse};
 
 use crate::failure::{Code, Failure};
 use crate::request::{Pod, Sandbox};
@@ -55,6 +56,12 @@ pub(crate) fn wiring(sandbox: &Sandbox, attachments: &[Attachment]) -> Result<Wi
         source,
         mtu: Some(attachment.mtu).filter(|&mtu| mtu > 0),
     })
+}
+
+/// The addresses of the lease that a release has ended; what cannot be read is not needed.
+pub(crate) fn released(answer: &ReleaseResponse) -> BTreeSet<Ipv4Addr> {
+    let addresses = answer.attachment.iter().flat_map(|attachment| &attachment.addresses);
+    addresses.filter_map(|address| address.cidr.parse::<Ipv4Net>().ok()).map(|net| net.addr()).collect()
 }
 
 fn unusable(what: &str) -> Failure {

@@ -2,11 +2,15 @@
 //!
 //! Succeeds whenever nothing is left to do in the kernel and the daemon has been told, or will read it in the spool.
 
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
 use datapath::link::LinkIndex;
-use datapath::names::{Numbering, fallback_link_name};
+use datapath::names::fallback_link_name;
 use datapath::netns::Netns;
 use datapath::pod;
 use datapath::spool;
+use datapath::vpc_cni;
 use datapath::wire::{Socket, WireError};
 use proto::v1::ReleaseRequest;
 
@@ -19,37 +23,61 @@ use crate::{boot, convert};
 pub(crate) fn del(config: &Config, sandbox: &Sandbox) -> Result<(), Failure> {
     let started = boot::boottime_ns();
     // Teardown goes on after a failure: what went wrong first is told, what can be done is done.
-    let mut link = Socket::open().and_then(|mut host| {
+    let mut found = Socket::open().and_then(|mut host| {
         let link = find(&mut host, config, sandbox)?;
         Ok((host, link))
     });
-    let cut = with_link(&mut link, |host, index| pod::cut_off(host, index).map(|_| ()));
+    let cut = act(&mut found, |host, link| match link {
+        Found::Ours(index) => pod::cut_off(host, index).map(|_| ()),
+        Found::VpcCnis(index) => vpc_cni::clear(host, index).map(|_| ()),
+        Found::Nothing => Ok(()),
+    });
     let told = give_back(config, sandbox, previous_address(config), started);
-    let gone = with_link(&mut link, pod::delete);
-    link.map_err(|error| refused(&error))?;
+    let gone = act(&mut found, |host, link| match (link, &told) {
+        (Found::Ours(index), _) => pod::delete(host, index),
+        // Its namespace went first, and the link with it: of a pod that amazon-vpc-cni wired the rules are still there. If they cannot
+        // be removed now, the daemon finds them.
+        (Found::Nothing, Ok(released)) if !released.is_empty() => {
+            vpc_cni::clear_rules(host, released).map_or(Ok(()), |_| Ok(()))
+        }
+        _ => Ok(()),
+    });
+    found.map_err(|error| refused(&error))?;
     cut.and(gone).map_err(|error| refused(&error))?;
-    told
+    told.map(|_| ())
 }
 
-type Found = Result<(Socket, Option<LinkIndex>), WireError>;
+/// What the kernel has for the sandbox interface.
+#[derive(Clone, Copy)]
+enum Found {
+    /// The link that we made.
+    Ours(LinkIndex),
+    /// The link that amazon-vpc-cni made before us: its own cached result is kept under another network's name, and does not reach us.
+    VpcCnis(LinkIndex),
+    Nothing,
+}
 
-fn with_link(
-    found: &mut Found,
-    act: impl FnOnce(&mut Socket, LinkIndex) -> Result<(), WireError>,
+fn act(
+    found: &mut Result<(Socket, Found), WireError>,
+    act: impl FnOnce(&mut Socket, Found) -> Result<(), WireError>,
 ) -> Result<(), WireError> {
     match found {
-        Ok((host, Some(index))) => act(host, *index),
-        _ => Ok(()),
+        Ok((host, link)) => act(host, *link),
+        Err(_) => Ok(()),
     }
 }
 
-fn find(host: &mut Socket, config: &Config, sandbox: &Sandbox) -> Result<Option<LinkIndex>, WireError> {
+fn find(host: &mut Socket, config: &Config, sandbox: &Sandbox) -> Result<Found, WireError> {
     // The namespace may be gone, or not be the runtime's any more: the link is found without it too.
     let netns = sandbox.netns.as_deref().and_then(|path| Netns::open(path).ok());
     // As ADD does: `host` stays the node's.
     let mut inside = netns.and_then(|netns| netns.enter().ok().and_then(|()| Socket::open().ok()));
-    let found = pod::find(host, inside.as_mut(), &sandbox.key, &names(config, sandbox))?;
-    Ok(found.map(|link| link.index))
+    if let Some(link) = pod::find(host, inside.as_mut(), &sandbox.key, &names(config, sandbox))? {
+        return Ok(Found::Ours(link.index));
+    }
+    let canonical = config.numbering.link_name(&sandbox.pod.namespace, &sandbox.pod.name);
+    let link = vpc_cni::find(host, inside.as_mut(), &sandbox.key.ifname, &canonical)?;
+    Ok(link.map_or(Found::Nothing, |link| Found::VpcCnis(link.index)))
 }
 
 /// Names that the link may have; whichever it is, the link must be this container's own.
@@ -60,7 +88,7 @@ fn names(config: &Config, sandbox: &Sandbox) -> Vec<String> {
         .map(|interface| interface.name.clone())
         .collect();
     let (namespace, name) = (&sandbox.pod.namespace, &sandbox.pod.name);
-    names.push(Numbering::default().link_name(namespace, name));
+    names.push(config.numbering.link_name(namespace, name));
     let fallbacks: Vec<_> = names
         .iter()
         .map(|canonical| fallback_link_name(canonical, namespace, name, &sandbox.key.container_id))
@@ -77,8 +105,14 @@ fn previous_address(config: &Config) -> String {
     address.filter(|text| text.parse::<std::net::IpAddr>().is_ok()).unwrap_or_default().to_owned()
 }
 
-/// Tells the daemon, or leaves it in the spool. Fails only if neither can be done.
-pub(crate) fn give_back(config: &Config, sandbox: &Sandbox, address: String, started: u64) -> Result<(), Failure> {
+/// Tells the daemon, or leaves it in the spool; the addresses of the lease that ended, if the daemon said so. Fails only if neither can
+/// be done.
+pub(crate) fn give_back(
+    config: &Config,
+    sandbox: &Sandbox,
+    address: String,
+    started: u64,
+) -> Result<BTreeSet<Ipv4Addr>, Failure> {
     let request = ReleaseRequest {
         key: Some(convert::key(&sandbox.key)),
         pod: Some(convert::pod(&sandbox.pod)),
@@ -86,7 +120,7 @@ pub(crate) fn give_back(config: &Config, sandbox: &Sandbox, address: String, sta
         address: address.clone(),
     };
     let silence = match converse(Daemon::below(&config.run_dir).release(request)) {
-        Ok(Ok(_)) => return Ok(()),
+        Ok(Ok(answer)) => return Ok(convert::released(&answer)),
         Ok(Err(silence)) => silence.to_string(),
         Err(failure) => failure.message,
     };
@@ -98,7 +132,7 @@ pub(crate) fn give_back(config: &Config, sandbox: &Sandbox, address: String, sta
         started_boottime_ns: started,
         boot_id: boot::boot_id(),
     };
-    spool::leave(&config.run_dir.join("spool"), &entry).map(|_| ()).map_err(|error| Failure {
+    spool::leave(&config.run_dir.join("spool"), &entry).map(|_| BTreeSet::new()).map_err(|error| Failure {
         code: Code::TryAgain,
         message: format!("{silence}, and the spool cannot be written"),
         details: chain(&error),

@@ -8,6 +8,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use datapath::link::SandboxKey;
+use datapath::names::Numbering;
 use serde::Deserialize;
 
 use crate::failure::{Code, Failure};
@@ -76,6 +77,8 @@ pub(crate) struct Pod {
 pub(crate) struct Config {
     pub(crate) version: CniVersion,
     pub(crate) run_dir: PathBuf,
+    /// Names of links; only the prefix can be told.
+    pub(crate) numbering: Numbering,
     pub(crate) annotations: HashMap<String, String>,
     pub(crate) previous: Option<Previous>,
 }
@@ -109,6 +112,8 @@ struct Raw {
     name: Option<String>,
     #[serde(rename = "runDir")]
     run_dir: Option<PathBuf>,
+    #[serde(rename = "vethPrefix")]
+    veth_prefix: Option<String>,
     ipam: Option<serde_json::Value>,
     #[serde(rename = "runtimeConfig", default)]
     runtime_config: RuntimeConfig,
@@ -195,7 +200,13 @@ fn unknown_version(text: Option<&str>) -> Failure {
 
 impl Config {
     fn bare(version: CniVersion) -> Self {
-        Self { version, run_dir: RUN_DIR.into(), annotations: HashMap::new(), previous: None }
+        Self {
+            version,
+            run_dir: RUN_DIR.into(),
+            numbering: Numbering::default(),
+            annotations: HashMap::new(),
+            previous: None,
+        }
     }
 
     fn parse(version: CniVersion, raw: Raw) -> Result<Self, Failure> {
@@ -207,12 +218,19 @@ impl Config {
             let message = format!("runDir {}: must be an absolute path", run_dir.display());
             return Err(Failure::new(Code::Config, message));
         }
+        let numbering = match raw.veth_prefix {
+            None => Numbering::default(),
+            Some(prefix) => Numbering::default()
+                .with_veth_prefix(&prefix)
+                .map_err(|error| Failure::new(Code::Config, format!("vethPrefix: {error}")))?,
+        };
         if let Some(ipam) = raw.ipam.filter(|ipam| !ipam.is_null() && *ipam != serde_json::json!({})) {
             return Err(Failure::new(Code::UnsupportedField, format!("ipam {ipam}: addresses come from ipamd")));
         }
         Ok(Self {
             version,
             run_dir,
+            numbering,
             annotations: raw.runtime_config.annotations.unwrap_or_default(),
             previous: raw.prev_result.and_then(|value| serde_json::from_value(value).ok()),
         })

@@ -50,7 +50,9 @@ fn a_version_that_is_not_supported_is_code_1() {
 #[test]
 fn a_configuration_that_cannot_work_is_code_7() {
     let (node, sandbox) = (Node::new(), Place::new());
-    for (field, value) in [("name", json!("")), ("name", json!(null)), ("runDir", json!("relative"))] {
+    for (field, value) in
+        [("name", json!("")), ("name", json!(null)), ("runDir", json!("relative")), ("vethPrefix", json!("five5"))]
+    {
         let mut config = node.config("1.0.0");
         config[field] = value;
         let (code, message) = node.sandbox("ADD", "c1", "web-0", Some(&sandbox)).stdin(&config.to_string()).fail();

@@ -8,3 +8,4 @@ mod del;
 mod input;
 mod node;
 mod verbs;
+mod vpc_cni;
