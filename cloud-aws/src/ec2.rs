@@ -1,7 +1,7 @@
 //! EC2's calls through aws-sdk-ec2.
 //!
-//! Owns the client and how each call becomes a request. Never repeats one and never decides what an answer means: [`crate::seen`]
-//! reads what came back, [`crate::fault`] says what a failure was.
+//! Owns the client and how each call that changes something becomes a request; [`crate::reads`] has the others. Never repeats one and
+//! never decides what an answer means: [`crate::seen`] reads what came back, [`crate::fault`] says what a failure was.
 
 use std::{
     collections::BTreeMap,
@@ -22,10 +22,10 @@ use aws_sdk_ec2::{
         retry::RetryConfig, timeout::TimeoutConfig,
     },
     error::{BoxError, ProvideErrorMetadata, SdkError},
-    types::{Filter, InstanceType, NetworkInterfaceAttachmentChanges, ResourceType, Tag, TagSpecification},
+    types::{InstanceType, NetworkInterfaceAttachmentChanges, ResourceType, Tag, TagSpecification},
 };
-use cloud::{Action, Answer, Call, Cloud, Error, Kind};
-use pool::{EniId, InstanceId, Limits, SeenEni};
+use cloud::{Action, Answer, Call, Cloud, Error};
+use pool::{Ask, Limits};
 use tracing::debug;
 
 use crate::{fault, seen};
@@ -58,7 +58,7 @@ impl Settings {
 /// EC2, one request a call.
 #[derive(Debug, Clone)]
 pub struct Ec2 {
-    client: Client,
+    pub(crate) client: Client,
 }
 
 impl Ec2 {
@@ -102,57 +102,14 @@ impl Ec2 {
         let named = found.iter().find(|found| found.instance_type().is_some_and(|name| name.as_str() == instance_type));
         seen::limits(instance_type, named).map_err(|missing| fault::incomplete(Action::DescribeInstanceTypes, &missing))
     }
-
-    async fn describe(&self, eni: &EniId) -> Result<Option<SeenEni>, Error> {
-        const ACTION: Action = Action::DescribeNetworkInterfaces;
-        let call = self.client.describe_network_interfaces().network_interface_ids(eni.as_str());
-        match ask(ACTION, |sent| call.customize().interceptor(sent).send()).await {
-            Ok(output) => {
-                let found =
-                    output.network_interfaces().iter().find(|found| found.network_interface_id() == Some(eni.as_str()));
-                found.map(seen::eni).transpose().map_err(|missing| fault::incomplete(ACTION, &missing))
-            }
-            Err(error) if error.kind == Kind::Gone => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// EC2 may answer with an empty page and a token, so pages are followed to the end.
-    async fn discover(&self, instance: &InstanceId) -> Result<Vec<SeenEni>, Error> {
-        const ACTION: Action = Action::DescribeNetworkInterfaces;
-        let ours = Filter::builder().name("attachment.instance-id").values(instance.as_str()).build();
-        let mut enis = Vec::new();
-        let mut page = None;
-        for _ in 0..MOST_PAGES {
-            let call = self
-                .client
-                .describe_network_interfaces()
-                .filters(ours.clone())
-                .max_results(PAGE)
-                .set_next_token(page.take());
-            let output = ask(ACTION, |sent| call.customize().interceptor(sent).send()).await?;
-            for found in output.network_interfaces() {
-                enis.push(seen::eni(found).map_err(|missing| fault::incomplete(ACTION, &missing))?);
-            }
-            match output.next_token().filter(|token| !token.is_empty()) {
-                Some(token) => page = Some(token.to_owned()),
-                None => return Ok(enis),
-            }
-        }
-        Err(fault::endless(ACTION))
-    }
 }
-
-/// The most that EC2 gives at once.
-const PAGE: i32 = 1000;
-/// An instance has at most some dozens of ENIs.
-const MOST_PAGES: usize = 20;
 
 impl Cloud for Ec2 {
     async fn call(&self, call: Call) -> Result<Answer, Error> {
         let action = call.action();
         match call {
-            Call::CreateEni { token, subnet, groups, addresses, description, tags } => {
+            Call::CreateEni { token, subnet, groups, ask: wanted, description, tags } => {
+                let (addresses, prefixes) = counts(wanted);
                 let groups = groups.iter().map(|group| group.as_str().to_owned()).collect();
                 let call = self
                     .client
@@ -160,7 +117,8 @@ impl Cloud for Ec2 {
                     .client_token(token.as_str())
                     .subnet_id(subnet.as_str())
                     .set_groups(Some(groups))
-                    .set_secondary_private_ip_address_count((addresses > 0).then(|| number(addresses)))
+                    .set_secondary_private_ip_address_count(addresses)
+                    .set_ipv4_prefix_count(prefixes)
                     .description(description)
                     .set_tag_specifications(specification(tags));
                 let output = ask(action, |sent| call.customize().interceptor(sent).send()).await?;
@@ -190,22 +148,28 @@ impl Cloud for Ec2 {
                     .attachment(change);
                 ask(action, |sent| call.customize().interceptor(sent).send()).await.map(|_| Answer::Done)
             }
-            Call::Assign { eni, count } => {
+            Call::Assign { eni, ask: wanted } => {
+                let (addresses, prefixes) = counts(wanted);
                 let call = self
                     .client
                     .assign_private_ip_addresses()
                     .network_interface_id(eni.as_str())
-                    .secondary_private_ip_address_count(number(count));
+                    .set_secondary_private_ip_address_count(addresses)
+                    .set_ipv4_prefix_count(prefixes);
                 let output = ask(action, |sent| call.customize().interceptor(sent).send()).await?;
-                seen::assigned(&output).map(Answer::Assigned).map_err(|missing| fault::incomplete(action, &missing))
+                seen::assigned(&output).map_err(|missing| fault::incomplete(action, &missing))
             }
-            Call::Unassign { eni, addresses } => {
-                let addresses = addresses.iter().map(ToString::to_string).collect();
+            Call::Unassign { eni, addresses, prefixes } => {
                 let call = self
                     .client
                     .unassign_private_ip_addresses()
                     .network_interface_id(eni.as_str())
-                    .set_private_ip_addresses(Some(addresses));
+                    .set_private_ip_addresses(written(&addresses))
+                    .set_ipv4_prefixes(written(&prefixes));
+                ask(action, |sent| call.customize().interceptor(sent).send()).await.map(|_| Answer::Done)
+            }
+            Call::Tag { eni, tags } => {
+                let call = self.client.create_tags().resources(eni.as_str()).set_tags(Some(self::tags(tags)));
                 ask(action, |sent| call.customize().interceptor(sent).send()).await.map(|_| Answer::Done)
             }
             Call::Detach { attachment, .. } => {
@@ -218,12 +182,15 @@ impl Cloud for Ec2 {
             }
             Call::Describe { eni } => self.describe(&eni).await.map(Answer::Described),
             Call::Discover { instance } => self.discover(&instance).await.map(Answer::Discovered),
+            Call::Subnets { vpc, zone } => self.subnets(&vpc, zone).await.map(Answer::Subnets),
+            Call::Leaked { vpc, cluster } => self.leaked(&vpc, cluster).await.map(Answer::Leaked),
+            Call::Instances { instances } => self.existing(&instances).await.map(Answer::Instances),
         }
     }
 }
 
 /// Sends one request and watches how far it got.
-async fn ask<T, E, F>(action: Action, send: impl FnOnce(Sent) -> F) -> Result<T, Error>
+pub(crate) async fn ask<T, E, F>(action: Action, send: impl FnOnce(Sent) -> F) -> Result<T, Error>
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     F: Future<Output = Result<T, SdkError<E>>> + Send,
@@ -242,7 +209,7 @@ where
 
 /// Whether a request was complete, signed and handed to the transport. Before that nothing can have happened.
 #[derive(Debug, Clone, Default)]
-struct Sent(Arc<AtomicBool>);
+pub(crate) struct Sent(Arc<AtomicBool>);
 
 impl Sent {
     fn get(&self) -> bool {
@@ -270,8 +237,26 @@ fn specification(tags: BTreeMap<String, String>) -> Option<Vec<TagSpecification>
     if tags.is_empty() {
         return None;
     }
-    let tags = tags.into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
+    let tags = self::tags(tags);
     Some(vec![TagSpecification::builder().resource_type(ResourceType::NetworkInterface).set_tags(Some(tags)).build()])
+}
+
+fn tags(tags: BTreeMap<String, String>) -> Vec<Tag> {
+    tags.into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
+}
+
+/// Addresses and prefixes to ask for. EC2 refuses to be asked for none.
+fn counts(wanted: Ask) -> (Option<i32>, Option<i32>) {
+    let some = |count| (count > 0).then(|| number(count));
+    match wanted {
+        Ask::Addresses(count) => (some(count), None),
+        Ask::Prefixes(count) => (None, some(count)),
+    }
+}
+
+/// A list as EC2 reads it; `None`: the request does not have it.
+fn written(all: &[impl ToString]) -> Option<Vec<String>> {
+    (!all.is_empty()).then(|| all.iter().map(ToString::to_string).collect())
 }
 
 /// EC2's numbers are signed; ours that are too large for it are as wrong as the largest.

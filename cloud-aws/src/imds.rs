@@ -12,7 +12,7 @@ use aws_config::{
     provider_config::ProviderConfig,
 };
 use ipnet::Ipv4Net;
-use pool::{EniId, InstanceId, Mac, SecurityGroupId, SubnetId};
+use pool::{EniId, InstanceId, Mac, SecurityGroupId, SubnetId, VpcId};
 
 /// What the instance is. All but [`InstanceFacts::surroundings`] stays as it is for the life of the instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct InstanceFacts {
     /// Its availability zone, `eu-central-1a`.
     pub zone: String,
     /// Its VPC, `vpc-…`.
-    pub vpc: String,
+    pub vpc: VpcId,
     /// The ENI at device index 0.
     pub primary: EniId,
     /// The primary ENI's hardware address.
@@ -130,7 +130,7 @@ impl Metadata {
             instance_type: self.text("instance-type").await?,
             region: self.text("placement/region").await?,
             zone: self.text("placement/availability-zone").await?,
-            vpc: self.text(&of(mac, "vpc-id")).await?,
+            vpc: self.text(&of(mac, "vpc-id")).await?.into(),
             primary: self.text(&of(mac, "interface-id")).await?.into(),
             mac,
             address: self.parsed("local-ipv4", "an IPv4 address").await?,

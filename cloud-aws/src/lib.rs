@@ -11,6 +11,7 @@ mod ec2;
 mod fault;
 mod http;
 mod imds;
+mod reads;
 mod seen;
 
 pub use ec2::{Ec2, Settings};

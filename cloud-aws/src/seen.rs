@@ -10,11 +10,12 @@ use aws_sdk_ec2::{
         attach_network_interface::AttachNetworkInterfaceOutput, create_network_interface::CreateNetworkInterfaceOutput,
     },
     types::{
-        AttachmentStatus, InstanceTypeInfo, NetworkCardInfo, NetworkInterface, NetworkInterfaceAttachment,
-        NetworkInterfaceType,
+        AttachmentStatus, Instance, InstanceTypeInfo, NetworkCardInfo, NetworkInterface, NetworkInterfaceAttachment,
+        NetworkInterfaceType, Subnet, Tag,
     },
 };
-use pool::{AttachmentId, DeviceIndex, InterfaceKind, Limits, SeenAttachment, SeenEni};
+use cloud::Answer;
+use pool::{AttachmentId, DeviceIndex, InstanceId, InterfaceKind, Limits, SeenAttachment, SeenEni, SeenSubnet};
 
 /// A field that an answer cannot do without.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,13 +35,28 @@ pub(crate) fn attached(output: &AttachNetworkInterfaceOutput) -> Result<Attachme
     required(output.attachment_id(), "a new attachment", "attachmentId").map(AttachmentId::from)
 }
 
-pub(crate) fn assigned(output: &AssignPrivateIpAddressesOutput) -> Result<Vec<Ipv4Addr>, Missing> {
+pub(crate) fn assigned(output: &AssignPrivateIpAddressesOutput) -> Result<Answer, Missing> {
     const OF: &str = "new addresses";
-    let addresses = output.assigned_private_ip_addresses();
-    if addresses.is_empty() {
-        return Err(absent(OF, "assignedPrivateIpAddressesSet"));
+    let (addresses, prefixes) = (output.assigned_private_ip_addresses(), output.assigned_ipv4_prefixes());
+    if addresses.is_empty() && prefixes.is_empty() {
+        return Err(absent(OF, "assignedPrivateIpAddressesSet and no assignedIpv4PrefixSet"));
     }
-    addresses.iter().map(|address| parsed(address.private_ip_address(), OF, "privateIpAddress")).collect()
+    let addresses = addresses.iter().map(|address| parsed(address.private_ip_address(), OF, "privateIpAddress"));
+    let prefixes = prefixes.iter().map(|prefix| parsed(prefix.ipv4_prefix(), OF, "ipv4Prefix"));
+    Ok(Answer::Assigned {
+        addresses: addresses.collect::<Result<_, _>>()?,
+        prefixes: prefixes.collect::<Result<_, _>>()?,
+    })
+}
+
+pub(crate) fn subnet(subnet: &Subnet) -> Result<SeenSubnet, Missing> {
+    let id = required(subnet.subnet_id(), "a subnet", "subnetId")?;
+    let free = subnet.available_ip_address_count().ok_or_else(|| absent(id, "availableIpAddressCount"))?;
+    Ok(SeenSubnet { id: id.into(), free: natural(free, id, "availableIpAddressCount")?, tags: tags(subnet.tags()) })
+}
+
+pub(crate) fn instance(instance: &Instance) -> Result<InstanceId, Missing> {
+    required(instance.instance_id(), "an instance", "instanceId").map(InstanceId::from)
 }
 
 pub(crate) fn eni(eni: &NetworkInterface) -> Result<SeenEni, Missing> {
@@ -51,6 +67,9 @@ pub(crate) fn eni(eni: &NetworkInterface) -> Result<SeenEni, Missing> {
             secondary.push(parsed(address.private_ip_address(), id, "privateIpAddressesSet.privateIpAddress")?);
         }
     }
+    let prefixes =
+        eni.ipv4_prefixes().iter().map(|prefix| parsed(prefix.ipv4_prefix(), id, "ipv4PrefixSet.ipv4Prefix"));
+    let prefixes = prefixes.collect::<Result<_, _>>()?;
     // Carriers of EFA traffic and ENIs in IPv6-only subnets have no IPv4 address. They are of no use to us, but take up room.
     let (kind, primary) = match eni.private_ip_address() {
         Some(address) => (kind(eni.interface_type()), parsed(Some(address), id, "privateIpAddress")?),
@@ -68,8 +87,9 @@ pub(crate) fn eni(eni: &NetworkInterface) -> Result<SeenEni, Missing> {
         subnet: required(eni.subnet_id(), id, "subnetId")?.into(),
         primary,
         secondary,
+        prefixes,
         description: eni.description().unwrap_or_default().to_owned(),
-        tags: tags(eni),
+        tags: tags(eni.tag_set()),
         kind,
         attachment: eni.attachment().map(|attachment| self::attachment(id, attachment)).transpose()?.flatten(),
     })
@@ -101,9 +121,8 @@ fn kind(interface_type: Option<&NetworkInterfaceType>) -> InterfaceKind {
     }
 }
 
-fn tags(eni: &NetworkInterface) -> BTreeMap<String, String> {
-    let tags = eni.tag_set().iter();
-    tags.filter_map(|tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()))).collect()
+fn tags(tags: &[Tag]) -> BTreeMap<String, String> {
+    tags.iter().filter_map(|tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()))).collect()
 }
 
 /// ENIs are attached to network card 0 only, so its limit is the one that counts where a type has several.

@@ -173,6 +173,8 @@ impl Facts {
             primary: instance.primary.clone(),
             address: instance.address,
             subnet: instance.subnet.clone(),
+            vpc: instance.vpc.clone(),
+            zone: instance.zone.clone(),
             groups: instance.surroundings.groups.clone(),
             limits,
         };

@@ -5,15 +5,14 @@
 use std::{
     collections::BTreeMap,
     future::pending,
-    net::Ipv4Addr,
     sync::{Arc, OnceLock},
 };
 
 use cloud::{Answer, Call, Cloud};
 use node::{Handle, Host, Ledger, LedgerError};
 use pool::{
-    AttachmentId, DeviceIndex, Entry, Event, InterfaceKind, Limits, Mac, NodeFacts, Policy, Record, SeenAttachment,
-    SeenEni, WantedEni,
+    AttachmentId, Block, DeviceIndex, Entry, Event, InterfaceKind, Limits, Mac, NodeFacts, Policy, Record,
+    SeenAttachment, SeenEni, WantedEni,
 };
 use tokio::task::JoinHandle;
 
@@ -50,6 +49,7 @@ impl Cloud for OneEni {
             subnet: "subnet-1".into(),
             primary: [10, 0, 0, 10].into(),
             secondary: vec![[10, 0, 0, 11].into(), [10, 0, 0, 12].into()],
+            prefixes: Vec::new(),
             description: String::new(),
             tags: BTreeMap::new(),
             kind: InterfaceKind::Interface,
@@ -69,7 +69,7 @@ impl Cloud for OneEni {
 struct Carries(Arc<OnceLock<Handle>>);
 
 impl Host for Carries {
-    fn withdraw(&mut self, _: &[Ipv4Addr]) {}
+    fn withdraw(&mut self, _: &[Block]) {}
 
     fn reconcile(&mut self, wanted: Vec<WantedEni>) {
         for eni in wanted {
@@ -95,6 +95,8 @@ pub(crate) fn facts() -> Event {
         primary: "eni-1".into(),
         address: [10, 0, 0, 10].into(),
         subnet: "subnet-1".into(),
+        vpc: "vpc-1".into(),
+        zone: "eu-central-1a".to_owned(),
         groups: vec!["sg-1".into()],
         limits: Limits { enis: 1, addresses_per_eni: 3 },
     })

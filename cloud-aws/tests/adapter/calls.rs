@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use cloud::{Answer, Call, Cloud};
-use pool::{AttachmentId, DeviceIndex, EniId, InterfaceKind, Limits, SeenAttachment, SeenEni};
+use pool::{Ask, AttachmentId, DeviceIndex, EniId, InterfaceKind, Limits, Prefix, SeenAttachment, SeenEni};
 
 use crate::{
     client,
@@ -25,10 +25,15 @@ const ENI: &str = "
       <item><privateIpAddress>10.0.0.13</privateIpAddress><primary>false</primary></item>
       <item><privateIpAddress>10.0.0.14</privateIpAddress><primary>false</primary></item>
     </privateIpAddressesSet>
+    <ipv4PrefixSet><item><ipv4Prefix>10.0.0.32/28</ipv4Prefix></item><item><ipv4Prefix>10.0.0.64/28</ipv4Prefix></item></ipv4PrefixSet>
     <interfaceType>interface</interfaceType>";
 
 fn tag(key: &str, value: &str) -> (String, String) {
     (key.to_owned(), value.to_owned())
+}
+
+fn prefix(text: &str) -> Prefix {
+    text.parse().expect("a prefix")
 }
 
 fn eni() -> SeenEni {
@@ -38,6 +43,7 @@ fn eni() -> SeenEni {
         subnet: "subnet-1".into(),
         primary: Ipv4Addr::new(10, 0, 0, 12),
         secondary: vec![Ipv4Addr::new(10, 0, 0, 13), Ipv4Addr::new(10, 0, 0, 14)],
+        prefixes: vec![prefix("10.0.0.32/28"), prefix("10.0.0.64/28")],
         description: "aws-K8S-i-1".to_owned(),
         tags: BTreeMap::from([tag("node.k8s.amazonaws.com/instance_id", "i-1"), tag("empty", "")]),
         kind: InterfaceKind::Interface,
@@ -65,12 +71,12 @@ fn fields(request: &Request) -> Vec<(&str, &str)> {
     parts.filter(|(name, _)| *name != "Version").collect()
 }
 
-fn create(addresses: u32) -> Call {
+fn create(ask: Ask) -> Call {
     Call::CreateEni {
         token: "8f14e45f-1".into(),
         subnet: "subnet-1".into(),
         groups: vec!["sg-1".into(), "sg-2".into()],
-        addresses,
+        ask,
         description: "aws-K8S-i-1".to_owned(),
         tags: BTreeMap::from([
             tag("cluster.k8s.amazonaws.com/name", "c"),
@@ -81,7 +87,8 @@ fn create(addresses: u32) -> Call {
 
 #[tokio::test]
 async fn a_creation_carries_token_groups_addresses_description_and_tags() {
-    let (request, outcome) = ask(create(5), &format!("<networkInterface>{ENI}</networkInterface>")).await;
+    let (request, outcome) =
+        ask(create(Ask::Addresses(5)), &format!("<networkInterface>{ENI}</networkInterface>")).await;
     assert_eq!(
         fields(&request),
         [
@@ -104,7 +111,7 @@ async fn a_creation_carries_token_groups_addresses_description_and_tags() {
 
 #[tokio::test]
 async fn a_creation_without_secondary_addresses_does_not_ask_for_zero_of_them() {
-    let (request, _) = ask(create(0), &format!("<networkInterface>{ENI}</networkInterface>")).await;
+    let (request, _) = ask(create(Ask::Addresses(0)), &format!("<networkInterface>{ENI}</networkInterface>")).await;
     assert!(!request.form.contains_key("SecondaryPrivateIpAddressCount"), "{:?}", request.form);
 }
 
@@ -147,7 +154,7 @@ async fn an_assign_asks_for_a_number_and_answers_with_the_addresses() {
     let assigned = "<networkInterfaceId>eni-0a</networkInterfaceId><assignedPrivateIpAddressesSet>
         <item><privateIpAddress>10.0.0.20</privateIpAddress></item><item><privateIpAddress>10.0.0.21</privateIpAddress></item>
         </assignedPrivateIpAddressesSet><return>true</return>";
-    let (request, outcome) = ask(Call::Assign { eni: "eni-0a".into(), count: 2 }, assigned).await;
+    let (request, outcome) = ask(Call::Assign { eni: "eni-0a".into(), ask: Ask::Addresses(2) }, assigned).await;
     assert_eq!(
         fields(&request),
         [
@@ -156,13 +163,20 @@ async fn an_assign_asks_for_a_number_and_answers_with_the_addresses() {
             ("SecondaryPrivateIpAddressCount", "2"),
         ]
     );
-    assert_eq!(outcome, Answer::Assigned(vec![Ipv4Addr::new(10, 0, 0, 20), Ipv4Addr::new(10, 0, 0, 21)]));
+    assert_eq!(
+        outcome,
+        Answer::Assigned {
+            addresses: vec![Ipv4Addr::new(10, 0, 0, 20), Ipv4Addr::new(10, 0, 0, 21)],
+            prefixes: vec![]
+        }
+    );
 }
 
 #[tokio::test]
 async fn an_unassign_names_its_addresses() {
     let addresses = vec![Ipv4Addr::new(10, 0, 0, 20), Ipv4Addr::new(10, 0, 0, 21)];
-    let (request, outcome) = ask(Call::Unassign { eni: "eni-0a".into(), addresses }, "<return>true</return>").await;
+    let call = Call::Unassign { eni: "eni-0a".into(), addresses, prefixes: vec![] };
+    let (request, outcome) = ask(call, "<return>true</return>").await;
     assert_eq!(
         fields(&request),
         [

@@ -10,7 +10,7 @@ use std::{
 use aws_credential_types::provider::{self, ProvideCredentials, error::CredentialsError, future};
 use cloud::{Action, Call, Cloud, Error, Kind};
 use cloud_aws::{Ec2, Settings};
-use pool::DeviceIndex;
+use pool::{Ask, DeviceIndex};
 
 use crate::{
     client,
@@ -24,23 +24,27 @@ fn calls() -> Vec<Call> {
             token: "t-1".into(),
             subnet: "subnet-1".into(),
             groups: vec![],
-            addresses: 1,
+            ask: Ask::Addresses(1),
             description: String::new(),
             tags: BTreeMap::new(),
         },
         Call::Attach { eni: "eni-0a".into(), instance: "i-1".into(), device: DeviceIndex(1) },
         Call::Protect { eni: "eni-0a".into(), attachment: "eni-attach-7".into() },
         assign(),
-        Call::Unassign { eni: "eni-0a".into(), addresses: vec![Ipv4Addr::new(10, 0, 0, 9)] },
+        Call::Unassign { eni: "eni-0a".into(), addresses: vec![Ipv4Addr::new(10, 0, 0, 9)], prefixes: vec![] },
+        Call::Tag { eni: "eni-0a".into(), tags: BTreeMap::from([("key".to_owned(), "value".to_owned())]) },
         Call::Detach { eni: "eni-0a".into(), attachment: "eni-attach-7".into() },
         Call::Delete { eni: "eni-0a".into() },
         Call::Describe { eni: "eni-0a".into() },
         Call::Discover { instance: "i-1".into() },
+        Call::Subnets { vpc: "vpc-1".into(), zone: "eu-central-1a".to_owned() },
+        Call::Leaked { vpc: "vpc-1".into(), cluster: None },
+        Call::Instances { instances: vec!["i-2".into()] },
     ]
 }
 
 fn assign() -> Call {
-    Call::Assign { eni: "eni-0a".into(), count: 1 }
+    Call::Assign { eni: "eni-0a".into(), ask: Ask::Prefixes(1) }
 }
 
 async fn failure(endpoint: String, call: Call) -> Error {

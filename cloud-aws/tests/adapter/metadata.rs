@@ -41,7 +41,7 @@ async fn facts_are_read_with_one_token() {
         instance_type: "m5.large".to_owned(),
         region: "eu-central-1".to_owned(),
         zone: "eu-central-1a".to_owned(),
-        vpc: "vpc-1".to_owned(),
+        vpc: "vpc-1".into(),
         primary: "eni-0a".into(),
         mac: "02:00:0a:00:00:0c".parse().expect("a mac"),
         address: Ipv4Addr::new(10, 0, 0, 12),

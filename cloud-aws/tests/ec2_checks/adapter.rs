@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aws_credential_types::Credentials;
 use cloud::{Answer, Call, Cloud, Kind};
 use cloud_aws::{Ec2, Settings};
-use pool::{DeviceIndex, EniId, Limits, SeenEni};
+use pool::{Ask, DeviceIndex, EniId, Limits, SeenEni};
 
 use crate::{
     checks,
@@ -29,12 +29,12 @@ fn unexpected<T>(answer: Answer) -> Outcome<T> {
     Err(Mismatch(format!("an answer of another call: {answer:?}")))
 }
 
-fn create(subnet: &str, groups: Vec<pool::SecurityGroupId>, addresses: u32, once: &str) -> Call {
+fn create(subnet: &str, groups: Vec<pool::SecurityGroupId>, ask: Ask, once: &str) -> Call {
     Call::CreateEni {
         token: once.into(),
         subnet: subnet.into(),
         groups,
-        addresses,
+        ask,
         description: "aws-K8S-i-1".to_owned(),
         tags: BTreeMap::from([("node.k8s.amazonaws.com/instance_id".to_owned(), "i-1".to_owned())]),
     }
@@ -60,7 +60,7 @@ async fn adapter_through_the_life_of_an_eni(region: &Region) -> Outcome {
     let (group, instance) = (region.group(None).await?, region.running_in(&subnet).await?);
 
     let once = token();
-    let made = created(&ec2, create(&subnet, vec![group.into()], 2, &once)).await?;
+    let made = created(&ec2, create(&subnet, vec![group.into()], Ask::Addresses(2), &once)).await?;
     expect("secondary addresses", made.secondary.len(), 2)?;
     expect_that("addresses of the subnet", &made, made.secondary.iter().all(|one| block.contains(one)))?;
     expect("description", made.description.as_str(), "aws-K8S-i-1")?;
@@ -77,8 +77,10 @@ async fn adapter_through_the_life_of_an_eni(region: &Region) -> Outcome {
         return Err(Mismatch("no attachment".to_owned()));
     };
     ec2.call(Call::Protect { eni: eni.clone(), attachment: attachment.clone() }).await?;
-    let assign = Call::Assign { eni: eni.clone(), count: 3 };
-    let Answer::Assigned(new) = ec2.call(assign).await? else { return Err(Mismatch("no addresses".to_owned())) };
+    let assign = Call::Assign { eni: eni.clone(), ask: Ask::Addresses(3) };
+    let Answer::Assigned { addresses: new, .. } = ec2.call(assign).await? else {
+        return Err(Mismatch("no addresses".to_owned()));
+    };
     expect("new addresses", new.len(), 3)?;
 
     let Answer::Discovered(enis) = ec2.call(Call::Discover { instance: instance.as_str().into() }).await? else {
@@ -95,7 +97,7 @@ async fn adapter_through_the_life_of_an_eni(region: &Region) -> Outcome {
     )?;
     expect("addresses", sorted(seen.secondary), sorted(made.secondary.iter().chain(&new).copied()))?;
 
-    ec2.call(Call::Unassign { eni: eni.clone(), addresses: new }).await?;
+    ec2.call(Call::Unassign { eni: eni.clone(), addresses: new, prefixes: vec![] }).await?;
     ec2.call(Call::Detach { eni: eni.clone(), attachment }).await?;
     let in_use = ec2.call(Call::Delete { eni: eni.clone() }).await.map_err(|error| error.kind);
     expect("a delete while it detaches", in_use, Err(Kind::Conflict))?;
@@ -112,7 +114,7 @@ async fn adapter_sorts_what_ec2_refuses(region: &Region) -> Outcome {
     let (subnet, _) = region.subnet_and_block(28).await?;
     let instance = region.running_in(&subnet).await?;
     let once = token();
-    let eni = created(&ec2, create(&subnet, vec![], 0, &once)).await?.id;
+    let eni = created(&ec2, create(&subnet, vec![], Ask::Addresses(0), &once)).await?.id;
     let attach = |eni: &EniId, device| Call::Attach {
         eni: eni.clone(),
         instance: instance.as_str().into(),
@@ -121,14 +123,14 @@ async fn adapter_sorts_what_ec2_refuses(region: &Region) -> Outcome {
     let nobody = EniId::from(format!("eni-{NOBODY}"));
     let unknown_subnet = format!("subnet-{NOBODY}");
     for (what, call, kind) in [
-        ("a token with other arguments", create(&subnet, vec![], 1, &once), Kind::TokenMismatch),
-        ("more than the subnet has", create(&subnet, vec![], 12, &token()), Kind::NoFreeAddresses),
-        ("a subnet that is not there", create(&unknown_subnet, vec![], 0, &token()), Kind::Invalid),
+        ("a token with other arguments", create(&subnet, vec![], Ask::Addresses(1), &once), Kind::TokenMismatch),
+        ("more than the subnet has", create(&subnet, vec![], Ask::Addresses(12), &token()), Kind::NoFreeAddresses),
+        ("a subnet that is not there", create(&unknown_subnet, vec![], Ask::Addresses(0), &token()), Kind::Invalid),
         ("a taken device index", attach(&eni, 0), Kind::Conflict),
         ("an ENI that is not there", attach(&nobody, 1), Kind::Gone),
         (
             "addresses that are not on it",
-            Call::Unassign { eni: eni.clone(), addresses: vec![[10, 9, 9, 9].into()] },
+            Call::Unassign { eni: eni.clone(), addresses: vec![[10, 9, 9, 9].into()], prefixes: vec![] },
             Kind::Gone,
         ),
         (

@@ -185,6 +185,7 @@ fn policy(from: &mut Reader<'_>) -> Policy {
         manage_untagged: from.switch("MANAGE_UNTAGGED_ENI").unwrap_or(true),
         cluster: from.text("CLUSTER_NAME"),
         tags: tags(from),
+        ..Policy::default()
     }
 }
 
@@ -336,7 +337,7 @@ impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Without `..`, so that a new setting cannot be left out.
         let Self {
-            policy: Policy { warm, max_eni, max_pods, cooling, shrink_after, manage_untagged, cluster, tags },
+            policy: Policy { warm, max_eni, max_pods, cooling, shrink_after, manage_untagged, cluster, tags, .. },
             add_deadline,
             run_dir,
             state_dir,
@@ -365,6 +366,7 @@ impl fmt::Display for Config {
         let (enis, addresses, minimum) = match warm {
             Warm::Enis(enis) => (*enis, 0, 0),
             Warm::Addresses { warm, minimum } => (1, *warm, *minimum),
+            Warm::Prefixes(_) | Warm::Demand => (1, 0, 0),
         };
         writeln!(f, "BERTH_RUN_DIR={}", run_dir.display())?;
         writeln!(f, "BERTH_STATE_DIR={}", state_dir.display())?;

@@ -48,7 +48,7 @@ pub fn pool(
 
 fn policy(policy: &pool::Policy) -> v1::Policy {
     let mut said = v1::Policy {
-        mode: "targets".to_owned(),
+        mode: if policy.warm == Warm::Demand { "demand" } else { "targets" }.to_owned(),
         max_eni: policy.max_eni,
         cooling_ms: millis(policy.cooling),
         shrink_after_ms: millis(policy.shrink_after),
@@ -60,6 +60,8 @@ fn policy(policy: &pool::Policy) -> v1::Policy {
             said.warm_ip_target = Some(warm);
             said.minimum_ip_target = Some(minimum);
         }
+        Warm::Prefixes(prefixes) => said.warm_prefix_target = Some(prefixes),
+        Warm::Demand => {}
     }
     said
 }

@@ -177,6 +177,10 @@ pub fn refusal(refusal: &Refusal, now: BootTime) -> v1::Refusal {
             said.subnet = subnet.to_string();
             v1::Reason::SubnetExhausted
         }
+        Refusal::PrefixFragmented { subnet } => {
+            said.subnet = subnet.to_string();
+            v1::Reason::PrefixFragmented
+        }
         Refusal::EniLimit { limit } => {
             said.count = *limit;
             v1::Reason::EniLimit
@@ -206,6 +210,7 @@ pub fn refusal(refusal: &Refusal, now: BootTime) -> v1::Refusal {
             v1::Reason::CloudUnreachable
         }
         Refusal::Verifying => v1::Reason::Verifying,
+        Refusal::NodeDraining => v1::Reason::NodeDraining,
         Refusal::Stopping => v1::Reason::Stopping,
         Refusal::SandboxGone => v1::Reason::SandboxGone,
         Refusal::UnknownSandbox => v1::Reason::UnknownSandbox,
@@ -220,11 +225,13 @@ pub fn refusal(refusal: &Refusal, now: BootTime) -> v1::Refusal {
 pub fn status(why: &Refusal, now: BootTime) -> Status {
     let code = match why {
         Refusal::SubnetExhausted { .. }
+        | Refusal::PrefixFragmented { .. }
         | Refusal::EniLimit { .. }
         | Refusal::AddressLimit
         | Refusal::AccountQuota
         | Refusal::CoolingDown { .. }
-        | Refusal::PolicyCap { .. } => Code::ResourceExhausted,
+        | Refusal::PolicyCap { .. }
+        | Refusal::NodeDraining => Code::ResourceExhausted,
         Refusal::WarmingUp
         | Refusal::Throttled { .. }
         | Refusal::CloudUnreachable { .. }
@@ -327,6 +334,12 @@ mod tests {
                 v1::Reason::SubnetExhausted,
                 Code::ResourceExhausted,
             ),
+            (
+                Refusal::PrefixFragmented { subnet: "subnet-1".into() },
+                v1::Reason::PrefixFragmented,
+                Code::ResourceExhausted,
+            ),
+            (Refusal::NodeDraining, v1::Reason::NodeDraining, Code::ResourceExhausted),
             (Refusal::EniLimit { limit: 3 }, v1::Reason::EniLimit, Code::ResourceExhausted),
             (Refusal::AddressLimit, v1::Reason::AddressLimit, Code::ResourceExhausted),
             (Refusal::AccountQuota, v1::Reason::AccountQuota, Code::ResourceExhausted),

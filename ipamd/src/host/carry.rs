@@ -226,10 +226,8 @@ impl Carry {
         let (desired, difference) = {
             // An address that is withdrawn from now on is withdrawn after this, and not put back.
             let wanted = self.wanted.lock();
-            let confirmed = |id: &EniId| {
-                let eni = wanted.iter().find(|eni| eni.eni == *id);
-                eni.map(|eni| eni.addresses.iter().copied().map(Ipv4Net::from).collect()).unwrap_or_default()
-            };
+            let confirmed =
+                |id: &EniId| wanted.iter().find(|eni| eni.eni == *id).map(super::networks).unwrap_or_default();
             facts.primary.confirmed = confirmed(&primary_id);
             for (id, eni) in ids.iter().zip(&mut facts.secondaries) {
                 eni.confirmed = confirmed(id);
@@ -298,6 +296,7 @@ mod tests {
             subnet: "subnet-1".into(),
             primary: [10, 0, 0, 1].into(),
             addresses: Vec::new(),
+            prefixes: Vec::new(),
         });
         assert!(carry.concerns(&link), "it is wanted and not carried");
         let known = Link { name: link.name.clone(), index: link.index };

@@ -8,8 +8,7 @@ mod carry;
 mod worker;
 
 use std::{
-    collections::BTreeMap,
-    net::Ipv4Addr,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
 };
@@ -23,7 +22,7 @@ use datapath::{
     wire::{Socket, WireError},
 };
 use ipnet::Ipv4Net;
-use pool::{EniId, Event, FoundLease, LeaseKey, Pod, SubnetId, WantedEni};
+use pool::{Block, EniId, Event, FoundLease, LeaseKey, Origin, Pod, SubnetId, WantedEni};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -173,15 +172,16 @@ fn start_in(
 }
 
 impl ::node::Host for KernelHost {
-    fn withdraw(&mut self, addresses: &[Ipv4Addr]) {
+    fn withdraw(&mut self, blocks: &[Block]) {
         let mut wanted = self.wanted.lock();
         for eni in &mut *wanted {
-            eni.addresses.retain(|address| !addresses.contains(address));
+            eni.addresses.retain(|address| !blocks.contains(&Block::Address(*address)));
+            eni.prefixes.retain(|prefix| !blocks.contains(&Block::Prefix(*prefix)));
         }
-        let nets: Vec<_> = addresses.iter().copied().map(Ipv4Net::from).collect();
+        let nets: Vec<_> = blocks.iter().copied().map(network).collect();
         if let Err(error) = node::let_go(&mut self.socket, &self.numbering, &nets) {
             // The next pass removes them: they are not wanted any more.
-            warn!(error = %chain(&error), addresses = addresses.len(), "could not withdraw unreachable routes");
+            warn!(error = %chain(&error), blocks = blocks.len(), "could not withdraw unreachable routes");
         }
     }
 
@@ -215,6 +215,7 @@ impl KernelHost {
                     pod: Pod { namespace: alias.namespace.clone(), name: alias.pod.clone(), uid: String::new() },
                     link: pod.link.name.clone(),
                     address,
+                    origin: Origin::Found,
                 });
             }
         }
@@ -234,6 +235,19 @@ impl Worker {
         if self.thread.join().is_err() {
             warn!("the kernel's thread panicked");
         }
+    }
+}
+
+/// What EC2 confirmed for an ENI, as routes name it: a prefix is one route, and not sixteen.
+fn networks(eni: &WantedEni) -> BTreeSet<Ipv4Net> {
+    let addresses = eni.addresses.iter().copied().map(Block::Address);
+    addresses.chain(eni.prefixes.iter().copied().map(Block::Prefix)).map(network).collect()
+}
+
+fn network(block: Block) -> Ipv4Net {
+    match block {
+        Block::Address(address) => address.into(),
+        Block::Prefix(prefix) => Ipv4Net::new_assert(prefix.first(), 28),
     }
 }
 

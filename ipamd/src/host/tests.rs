@@ -1,13 +1,14 @@
 //! The kernel's side of the daemon, each test in a network namespace of its own.
 
 use std::{
+    net::Ipv4Addr,
     os::fd::{AsFd as _, AsRawFd as _},
     process::Command,
     time::Duration,
 };
 
 use ::node::Host as _;
-use pool::{DeviceIndex, Mac, Slot};
+use pool::{DeviceIndex, Mac, Prefix, Slot};
 
 use super::*;
 
@@ -89,6 +90,7 @@ fn eni(number: u8, mac: &str, addresses: &[[u8; 4]]) -> WantedEni {
         subnet: "subnet-1".into(),
         primary: [10, 0, 0, number].into(),
         addresses: addresses.iter().copied().map(Ipv4Addr::from).collect(),
+        prefixes: Vec::new(),
     }
 }
 
@@ -162,7 +164,7 @@ async fn packets_to_unused_addresses_stop_until_the_address_is_withdrawn() {
     let table = node.run("ip route show table 7000");
     assert!(table.contains("unreachable 10.0.0.8") && table.contains("unreachable 10.0.0.9"), "{table}");
 
-    node.host.withdraw(&[[10, 0, 0, 9].into()]);
+    node.host.withdraw(&[Block::Address([10, 0, 0, 9].into())]);
     let table = node.run("ip route show table 7000");
     assert!(table.contains("unreachable 10.0.0.8") && !table.contains("10.0.0.9"), "at once: {table}");
 
@@ -171,6 +173,31 @@ async fn packets_to_unused_addresses_stop_until_the_address_is_withdrawn() {
     node.told(ready(2)).await;
     let table = node.run("ip route show table 7000");
     assert!(table.contains("unreachable 10.0.0.8") && !table.contains("10.0.0.9"), "{table}");
+}
+
+#[tokio::test]
+async fn a_prefix_is_one_route_beside_those_of_single_addresses_and_goes_as_one() {
+    let mut node = Node::start();
+    node.plug("eth0", PRIMARY);
+    node.know_the_vpc();
+    let prefix: Prefix = "10.0.0.32/28".parse().expect("a prefix");
+    let both = WantedEni { prefixes: vec![prefix], ..eni(1, PRIMARY, &[[10, 0, 0, 8]]) };
+    node.host.reconcile(vec![both, eni(2, SECOND, &[])]);
+    node.told(ready(1)).await;
+    let table = node.run("ip route show table 7000");
+    let routes: Vec<_> = table.lines().filter(|line| line.contains("unreachable 10.0.0.")).collect();
+    assert_eq!(routes.len(), 2, "{table}");
+    assert!(table.contains("unreachable 10.0.0.8 ") && table.contains("unreachable 10.0.0.32/28 "), "{table}");
+
+    node.host.withdraw(&[Block::Prefix(prefix)]);
+    let table = node.run("ip route show table 7000");
+    assert!(table.contains("unreachable 10.0.0.8 ") && !table.contains("10.0.0.32"), "at once: {table}");
+
+    // A pass that begins before the pool says what it wants now does not put it back.
+    node.plug("ens6", SECOND);
+    node.told(ready(2)).await;
+    let table = node.run("ip route show table 7000");
+    assert!(table.contains("unreachable 10.0.0.8 ") && !table.contains("10.0.0.32"), "{table}");
 }
 
 #[tokio::test]
@@ -203,5 +230,5 @@ async fn leases_are_found_by_the_links_of_pods() {
     let [lease] = &found[..] else { panic!("one lease: {found:?}") };
     assert_eq!((lease.key.container.as_str(), lease.key.ifname.as_str()), ("c1", "eth0"));
     assert_eq!((lease.pod.to_string().as_str(), lease.link.as_str()), ("default/web-0", "enia"));
-    assert_eq!(lease.address, Ipv4Addr::new(10, 0, 0, 9));
+    assert_eq!((lease.address, lease.origin), (Ipv4Addr::new(10, 0, 0, 9), Origin::Found));
 }

@@ -212,6 +212,8 @@ pub struct Policy {
     pub cooling_ms: u64,
     #[prost(uint64, tag = "7")]
     pub shrink_after_ms: u64,
+    #[prost(uint32, optional, tag = "8")]
+    pub warm_prefix_target: ::core::option::Option<u32>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Counts {

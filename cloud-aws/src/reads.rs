@@ -1,0 +1,168 @@
+//! What EC2 is asked that changes nothing.
+//!
+//! Owns the filters, the pages and their bounds. An answer is whole or there is none, but for what nodes left behind: of that, any part
+//! is good. Never repeats a request.
+
+use aws_sdk_ec2::types::{Filter, InstanceStateName};
+use cloud::{Action, Error, Kind};
+use pool::{EniId, InstanceId, SeenEni, SeenSubnet, VpcId};
+use tracing::debug;
+
+use crate::{Ec2, ec2::ask, fault, seen};
+
+/// The most that EC2 gives at once.
+const PAGE: i32 = 1000;
+/// An instance has at most some dozens of ENIs, a VPC at most 200 subnets unless AWS raised that.
+const MOST_PAGES: usize = 20;
+/// What nodes left behind is read this far: the rest is there an hour later.
+const LEAKED_PAGES: usize = 5;
+/// A filter takes so many values
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html>).
+const FILTER_VALUES: usize = 200;
+
+/// What amazon-vpc-cni and Berth write on every ENI that they create.
+const INSTANCE_TAG: &str = "node.k8s.amazonaws.com/instance_id";
+const CLUSTER_TAG: &str = "cluster.k8s.amazonaws.com/name";
+
+impl Ec2 {
+    pub(crate) async fn describe(&self, eni: &EniId) -> Result<Option<SeenEni>, Error> {
+        const ACTION: Action = Action::DescribeNetworkInterfaces;
+        let call = self.client.describe_network_interfaces().network_interface_ids(eni.as_str());
+        match ask(ACTION, |sent| call.customize().interceptor(sent).send()).await {
+            Ok(output) => {
+                let found =
+                    output.network_interfaces().iter().find(|found| found.network_interface_id() == Some(eni.as_str()));
+                found.map(seen::eni).transpose().map_err(|missing| fault::incomplete(ACTION, &missing))
+            }
+            Err(error) if error.kind == Kind::Gone => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) async fn discover(&self, instance: &InstanceId) -> Result<Vec<SeenEni>, Error> {
+        const ACTION: Action = Action::DescribeNetworkInterfaces;
+        let ours = filter("attachment.instance-id", [instance.as_str()]);
+        let mut enis = Vec::new();
+        let mut page = Page::First;
+        for _ in 0..MOST_PAGES {
+            let call = self.client.describe_network_interfaces().filters(ours.clone());
+            let call = call.max_results(PAGE).set_next_token(page.token());
+            let output = ask(ACTION, |sent| call.customize().interceptor(sent).send()).await?;
+            for found in output.network_interfaces() {
+                enis.push(seen::eni(found).map_err(|missing| fault::incomplete(ACTION, &missing))?);
+            }
+            page = Page::after(output.next_token());
+            if page == Page::None {
+                return Ok(enis);
+            }
+        }
+        Err(fault::endless(ACTION))
+    }
+
+    pub(crate) async fn subnets(&self, vpc: &VpcId, zone: String) -> Result<Vec<SeenSubnet>, Error> {
+        const ACTION: Action = Action::DescribeSubnets;
+        let filters = vec![filter("vpc-id", [vpc.as_str()]), filter("availability-zone", [zone])];
+        let mut subnets = Vec::new();
+        let mut page = Page::First;
+        for _ in 0..MOST_PAGES {
+            let call = self.client.describe_subnets().set_filters(Some(filters.clone()));
+            let call = call.max_results(PAGE).set_next_token(page.token());
+            let output = ask(ACTION, |sent| call.customize().interceptor(sent).send()).await?;
+            for found in output.subnets() {
+                subnets.push(seen::subnet(found).map_err(|missing| fault::incomplete(ACTION, &missing))?);
+            }
+            page = Page::after(output.next_token());
+            if page == Page::None {
+                return Ok(subnets);
+            }
+        }
+        Err(fault::endless(ACTION))
+    }
+
+    pub(crate) async fn leaked(&self, vpc: &VpcId, cluster: Option<String>) -> Result<Vec<SeenEni>, Error> {
+        const ACTION: Action = Action::DescribeNetworkInterfaces;
+        let mut filters =
+            vec![filter("tag-key", [INSTANCE_TAG]), filter("status", ["available"]), filter("vpc-id", [vpc.as_str()])];
+        filters.extend(cluster.map(|cluster| filter(&format!("tag:{CLUSTER_TAG}"), [cluster])));
+        let mut enis = Vec::new();
+        let mut page = Page::First;
+        for _ in 0..LEAKED_PAGES {
+            let call = self.client.describe_network_interfaces().set_filters(Some(filters.clone()));
+            let call = call.max_results(PAGE).set_next_token(page.token());
+            let output = ask(ACTION, |sent| call.customize().interceptor(sent).send()).await?;
+            for found in output.network_interfaces() {
+                match seen::eni(found) {
+                    Ok(eni) => enis.push(eni),
+                    // Somebody else's oddity must not keep ours from being found.
+                    Err(missing) => debug!(%missing, "passed over an ENI that makes no sense"),
+                }
+            }
+            page = Page::after(output.next_token());
+            if page == Page::None {
+                break;
+            }
+        }
+        Ok(enis)
+    }
+
+    /// Which of these are neither terminated nor on the way there. They are asked for by a filter: by id, one that EC2 has forgotten
+    /// would fail the whole request.
+    pub(crate) async fn existing(&self, instances: &[InstanceId]) -> Result<Vec<InstanceId>, Error> {
+        let mut existing = Vec::new();
+        for some in instances.chunks(FILTER_VALUES) {
+            existing.append(&mut self.existing_of(some).await?);
+        }
+        Ok(existing)
+    }
+
+    async fn existing_of(&self, instances: &[InstanceId]) -> Result<Vec<InstanceId>, Error> {
+        const ACTION: Action = Action::DescribeInstances;
+        let these = filter("instance-id", instances.iter().map(InstanceId::as_str));
+        let mut existing = Vec::new();
+        let mut page = Page::First;
+        for _ in 0..MOST_PAGES {
+            let call = self.client.describe_instances().filters(these.clone());
+            let call = call.max_results(PAGE).set_next_token(page.token());
+            let output = ask(ACTION, |sent| call.customize().interceptor(sent).send()).await?;
+            for found in output.reservations().iter().flat_map(|reservation| reservation.instances()) {
+                let state = found.state().and_then(|state| state.name());
+                let ended = [InstanceStateName::ShuttingDown, InstanceStateName::Terminated];
+                // A state that nobody has heard of, or none, is no end.
+                if !state.is_some_and(|state| ended.contains(state)) {
+                    existing.push(seen::instance(found).map_err(|missing| fault::incomplete(ACTION, &missing))?);
+                }
+            }
+            page = Page::after(output.next_token());
+            if page == Page::None {
+                return Ok(existing);
+            }
+        }
+        Err(fault::endless(ACTION))
+    }
+}
+
+/// Where in a long answer we are. EC2 may answer with an empty page and a token: only a page without one is the last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Page {
+    First,
+    Next(String),
+    None,
+}
+
+impl Page {
+    fn after(token: Option<&str>) -> Self {
+        token.filter(|token| !token.is_empty()).map_or(Self::None, |token| Self::Next(token.to_owned()))
+    }
+
+    fn token(&self) -> Option<String> {
+        match self {
+            Self::Next(token) => Some(token.clone()),
+            Self::First | Self::None => None,
+        }
+    }
+}
+
+fn filter<V: Into<String>>(name: &str, values: impl IntoIterator<Item = V>) -> Filter {
+    let values = values.into_iter().map(Into::into).collect();
+    Filter::builder().name(name).set_values(Some(values)).build()
+}
