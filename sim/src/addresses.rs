@@ -175,6 +175,15 @@ impl AddressBook {
         self.prefixes.remove(&prefix.network());
     }
 
+    /// EC2 no longer chooses single addresses from this range.
+    pub(crate) fn reserve(&mut self, cidr: Ipv4Net, kind: ReservationKind) {
+        self.reserved.push((cidr, kind));
+    }
+
+    pub(crate) fn unreserve(&mut self, cidr: Ipv4Net) {
+        self.reserved.retain(|(other, _)| *other != cidr);
+    }
+
     /// What EC2 gives to ENIs, as numbers.
     fn usable(&self) -> RangeInclusive<u32> {
         let first = u32::from(self.cidr.network());

@@ -10,7 +10,7 @@ use crate::{
     enis::Eni,
     faults::Fault,
     instance_types::InstanceType,
-    requests::{NewEni, Wanted},
+    requests::{InterfaceType, NewEni, Wanted},
     settings::Settings,
     vpc::Vpc,
 };
@@ -26,6 +26,10 @@ pub(crate) struct Holding {
 impl Holding {
     /// What a new ENI gets. Takes nothing yet.
     pub(crate) fn of_new(wanted: &NewEni, book: &AddressBook, settings: &Settings) -> Result<Self, Fault> {
+        if wanted.interface_type == InterfaceType::EfaOnly {
+            let asks = wanted.primary.is_some() || wanted.secondary != Wanted::Nothing;
+            return if asks { Err(Fault::efa_only_addresses()) } else { Ok(Self::default()) };
+        }
         let listed = match &wanted.secondary {
             Wanted::These(list) => list.as_slice(),
             _ => &[],
@@ -95,6 +99,9 @@ impl Vpc {
     /// What the answer names. Nothing happens if one of them cannot be.
     pub(crate) fn assign(&mut self, id: &str, wanted: &Wanted, allow_reassignment: bool) -> Result<Holding, Fault> {
         let eni = self.eni(id)?;
+        if eni.interface_type == InterfaceType::EfaOnly {
+            return Err(Fault::efa_only_addresses());
+        }
         let subnet_id = eni.subnet.clone();
         let book = &self.subnets[&subnet_id].book;
         let order = self.settings.address_order;

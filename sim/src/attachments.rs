@@ -8,6 +8,7 @@ use rand::Rng;
 use crate::{
     enis::{Eni, Mac},
     faults::Fault,
+    requests::InterfaceType,
     responses::{AttachmentStatus, InstanceState},
     vpc::{Due, Vpc, new_id},
 };
@@ -31,12 +32,12 @@ pub struct Attached {
     pub subnet_cidr: Ipv4Net,
     /// The VPC's router in the subnet.
     pub gateway: Ipv4Addr,
-    /// The addresses, the primary first.
+    /// The addresses, the primary first; none on an EFA-only ENI.
     pub addresses: Vec<Ipv4Addr>,
     /// The /28 prefixes: packets for all their addresses come here.
     pub prefixes: Vec<Ipv4Net>,
     /// The link exists in the instance: [`crate::Times::device`] after the attach was accepted, until
-    /// [`crate::Times::unplug`] after the detach was.
+    /// [`crate::Times::unplug`] after the detach was. An EFA-only ENI never has a link.
     pub device_visible: bool,
     /// Packets with foreign addresses are dropped.
     pub source_dest_check: bool,
@@ -160,6 +161,9 @@ impl Vpc {
         if eni.zone != instance.zone {
             return Err(Fault::other_zone());
         }
+        if eni.interface_type == InterfaceType::EfaOnly && (place.card, place.device_index) == (0, 0) {
+            return Err(Fault::efa_only_primary());
+        }
         let card_limit = usize::try_from(place.card).ok().and_then(|card| limits.cards.get(card));
         let card_limit = *card_limit.ok_or_else(|| Fault::no_card(place.card, limits.name))?;
         let others: Vec<_> = instance.enis.iter().filter_map(|id| self.enis[id].attachment.as_ref()).collect();
@@ -209,7 +213,7 @@ impl Vpc {
                     gateway: subnet.book.gateway(),
                     addresses: eni.holding.addresses.clone(),
                     prefixes: eni.holding.prefixes.clone(),
-                    device_visible: own.plugged,
+                    device_visible: own.plugged && eni.interface_type != InterfaceType::EfaOnly,
                     source_dest_check: eni.source_dest_check,
                 })
             })

@@ -55,6 +55,7 @@ impl Vpc {
         });
         NetworkInterface {
             id: id.to_owned(),
+            interface_type: eni.interface_type,
             status,
             subnet: eni.subnet.clone(),
             vpc: eni.vpc.clone(),
@@ -112,13 +113,13 @@ pub(crate) fn filter_values(eni: &NetworkInterface, name: &str) -> Vec<String> {
         "availability-zone" => vec![eni.zone.clone()],
         "group-id" => eni.groups.iter().map(|(id, _)| id.clone()).collect(),
         "group-name" => eni.groups.iter().map(|(_, name)| name.clone()).collect(),
-        "interface-type" => vec!["interface".into()],
+        "interface-type" => vec![eni.interface_type.to_string()],
         "owner-id" => vec![eni.owner.clone()],
         "private-ip-address" | "addresses.private-ip-address" => {
             eni.addresses.iter().map(ToString::to_string).collect()
         }
         "addresses.primary" if eni.addresses.len() > 1 => vec!["true".into(), "false".into()],
-        "addresses.primary" => vec!["true".into()],
+        "addresses.primary" => eni.addresses.first().map(|_| "true".into()).into_iter().collect(),
         "source-dest-check" => vec![eni.source_dest_check.to_string()],
         "requester-managed" => vec!["false".into()],
         "attachment.instance-id" => attached(&|own| own.instance.clone()),

@@ -9,7 +9,7 @@ use crate::{
     assignments::Holding,
     attachments::Attachment,
     faults::Fault,
-    requests::{CreateNetworkInterface, EniAttribute, NewEni, Tags},
+    requests::{CreateNetworkInterface, EniAttribute, InterfaceType, NewEni, Tags},
     responses::NetworkInterface,
     tags,
     vpc::{Due, Vpc, new_id},
@@ -23,6 +23,7 @@ pub struct Mac(pub [u8; 6]);
 #[derive(Clone, Debug)]
 pub(crate) struct Eni {
     pub(crate) serial: u64,
+    pub(crate) interface_type: InterfaceType,
     pub(crate) subnet: String,
     pub(crate) vpc: String,
     pub(crate) zone: String,
@@ -64,6 +65,7 @@ impl Vpc {
         self.hold(&wanted.subnet, &id, &holding);
         let eni = Eni {
             serial,
+            interface_type: wanted.interface_type,
             subnet: wanted.subnet.clone(),
             vpc,
             zone,

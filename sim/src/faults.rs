@@ -168,6 +168,24 @@ impl Fault {
         Self::new("TagLimitExceeded", "The maximum number of Tags for a resource has been reached.")
     }
 
+    /// Guess.
+    pub(crate) fn no_reservation(id: &str) -> Self {
+        Self::new(
+            "InvalidSubnetCidrReservationID.NotFound",
+            format!("The subnet CIDR reservation ID '{id}' does not exist"),
+        )
+    }
+
+    /// Guess.
+    pub(crate) fn reservation_range(cidr: Ipv4Net) -> Self {
+        Self::new("InvalidParameterValue", format!("The CIDR '{cidr}' is not a range of the subnet"))
+    }
+
+    /// Guess.
+    pub(crate) fn reservation_overlap(cidr: Ipv4Net, other: Ipv4Net) -> Self {
+        Self::new("InvalidParameterValue", format!("The CIDR '{cidr}' overlaps the reservation of '{other}'"))
+    }
+
     // Addresses.
 
     /// Documentation; text: field (amazon-vpc-cni-k8s #40, #1773).
@@ -258,6 +276,16 @@ impl Fault {
     /// Guess: that only Nitro instances take prefixes is documentation.
     pub(crate) fn prefixes_unsupported(instance_type: &str) -> Self {
         Self::new("UnsupportedOperation", format!("Instance type {instance_type} does not support assigned prefixes"))
+    }
+
+    /// Guess: that it has none is documentation.
+    pub(crate) fn efa_only_addresses() -> Self {
+        Self::invalid_combination("EFA-only network interfaces do not support IP addresses")
+    }
+
+    /// Guess: that it cannot be is documentation.
+    pub(crate) fn efa_only_primary() -> Self {
+        Self::invalid_combination("An EFA-only network interface cannot be the primary network interface")
     }
 
     /// Field.

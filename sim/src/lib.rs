@@ -19,6 +19,7 @@ mod instances;
 mod kept;
 mod networks;
 pub mod requests;
+mod reservations;
 pub mod responses;
 mod settings;
 mod tags;

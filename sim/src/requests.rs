@@ -40,6 +40,20 @@ pub enum Request {
     CreateSubnet(CreateSubnet),
     /// Reads subnets.
     DescribeSubnets(Describe),
+    /// Reserves a range of a subnet.
+    CreateSubnetCidrReservation(NewReservation),
+    /// Reads what is reserved in a subnet. The ids of `describe` are not used.
+    GetSubnetCidrReservations {
+        /// The subnet.
+        subnet: String,
+        /// Filters and the page.
+        describe: Describe,
+    },
+    /// Gives a reserved range back.
+    DeleteSubnetCidrReservation {
+        /// The reservation.
+        reservation: String,
+    },
     /// Makes a security group (a name for the model: no rules).
     CreateSecurityGroup {
         /// Its name, unique in the VPC.
@@ -140,6 +154,20 @@ pub enum Wanted {
     ThesePrefixes(Vec<Ipv4Net>),
 }
 
+/// What an ENI is for. Each kind takes one of the instance's places (documentation).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum InterfaceType {
+    /// For traffic.
+    #[default]
+    Interface,
+    /// For traffic, with an EFA device beside it.
+    Efa,
+    /// An EFA device alone: it has no addresses, and the instance sees no network link.
+    EfaOnly,
+    /// Carries branch ENIs, which the model does not have.
+    Trunk,
+}
+
 /// What a reserved range of a subnet is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ReservationKind {
@@ -227,9 +255,26 @@ pub struct CreateSubnet {
     pub tags: Tags,
 }
 
+/// See [`Request::CreateSubnetCidrReservation`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewReservation {
+    /// The subnet.
+    pub subnet: String,
+    /// The range, within the subnet.
+    pub cidr: Ipv4Net,
+    /// What it is for.
+    pub kind: ReservationKind,
+    /// Free text.
+    pub description: String,
+    /// Its tags.
+    pub tags: Tags,
+}
+
 /// What an ENI is made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewEni {
+    /// What it is for.
+    pub interface_type: InterfaceType,
     /// The subnet.
     pub subnet: String,
     /// The primary address; EC2 chooses if absent.
@@ -312,6 +357,9 @@ actions!(
     DescribeVpcs,
     CreateSubnet,
     DescribeSubnets,
+    CreateSubnetCidrReservation,
+    GetSubnetCidrReservations,
+    DeleteSubnetCidrReservation,
     CreateSecurityGroup,
     DescribeSecurityGroups,
     CreateNetworkInterface,
@@ -349,6 +397,26 @@ impl FromStr for Action {
 
     fn from_str(name: &str) -> Result<Self, UnknownAction> {
         Self::ALL.iter().copied().find(|action| action.name() == name).ok_or_else(|| UnknownAction(name.to_owned()))
+    }
+}
+
+impl fmt::Display for InterfaceType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Interface => "interface",
+            Self::Efa => "efa",
+            Self::EfaOnly => "efa-only",
+            Self::Trunk => "trunk",
+        })
+    }
+}
+
+impl fmt::Display for ReservationKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Prefix => "prefix",
+            Self::Explicit => "explicit",
+        })
     }
 }
 

@@ -5,7 +5,10 @@ use std::{fmt, net::Ipv4Addr, time::Duration};
 use ipnet::Ipv4Net;
 
 pub use crate::instance_types::InstanceType;
-use crate::{enis::Mac, requests::Tags};
+use crate::{
+    enis::Mac,
+    requests::{InterfaceType, ReservationKind, Tags},
+};
 
 /// The answer to one [`crate::Request`], of the same name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +36,12 @@ pub enum Response {
     CreateSubnet(Subnet),
     /// The subnets.
     DescribeSubnets(Page<Subnet>),
+    /// The reservation.
+    CreateSubnetCidrReservation(SubnetReservation),
+    /// The reservations.
+    GetSubnetCidrReservations(Page<SubnetReservation>),
+    /// The reservation that was.
+    DeleteSubnetCidrReservation(SubnetReservation),
     /// The group's id.
     CreateSecurityGroup(String),
     /// The groups.
@@ -188,6 +197,25 @@ pub struct Subnet {
     pub tags: Tags,
 }
 
+/// A reserved range of a subnet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubnetReservation {
+    /// `scr-...`
+    pub id: String,
+    /// Its subnet.
+    pub subnet: String,
+    /// The range.
+    pub cidr: Ipv4Net,
+    /// What it is for.
+    pub kind: ReservationKind,
+    /// The account.
+    pub owner: String,
+    /// Free text.
+    pub description: String,
+    /// Its tags.
+    pub tags: Tags,
+}
+
 /// A security group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecurityGroup {
@@ -210,6 +238,8 @@ pub struct SecurityGroup {
 pub struct NetworkInterface {
     /// `eni-...`
     pub id: String,
+    /// What it is for.
+    pub interface_type: InterfaceType,
     /// Where it is in its life.
     pub status: EniStatus,
     /// Its subnet.
@@ -224,7 +254,7 @@ pub struct NetworkInterface {
     pub description: String,
     /// Its MAC.
     pub mac: Mac,
-    /// Its addresses, the primary first. Those of its prefixes are not listed.
+    /// Its addresses, the primary first; none on an EFA-only ENI. Those of its prefixes are not listed.
     pub addresses: Vec<Ipv4Addr>,
     /// Its /28 prefixes.
     pub prefixes: Vec<Ipv4Net>,

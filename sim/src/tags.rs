@@ -52,6 +52,7 @@ impl Vpc {
             "i" => self.instances.get_mut(id).map(|instance| &mut instance.tags).ok_or_else(|| Fault::no_instance(id)),
             "vpc" => self.networks.get_mut(id).map(|network| &mut network.tags).ok_or_else(|| Fault::no_vpc(id)),
             "subnet" => self.subnets.get_mut(id).map(|subnet| &mut subnet.tags).ok_or_else(|| Fault::no_subnet(id)),
+            "scr" => self.reservations.get_mut(id).map(|one| &mut one.tags).ok_or_else(|| Fault::no_reservation(id)),
             "sg" => self.groups.get_mut(id).map(|group| &mut group.tags).ok_or_else(|| Fault::no_group(id)),
             _ => Err(Fault::no_resource(id)),
         }

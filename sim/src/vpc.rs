@@ -15,6 +15,7 @@ use crate::{
     kept::Kept,
     networks::{Group, Network, Subnet},
     requests::{Action, Request},
+    reservations::Reservation,
     responses::{self, Response},
     settings::{Settings, StaleReads},
 };
@@ -26,6 +27,7 @@ pub struct Vpc {
     pub(crate) now: Duration,
     pub(crate) networks: BTreeMap<String, Network>,
     pub(crate) subnets: BTreeMap<String, Subnet>,
+    pub(crate) reservations: BTreeMap<String, Reservation>,
     pub(crate) groups: BTreeMap<String, Group>,
     /// `AvailableIpAddressCount`, by subnet.
     pub(crate) free: Kept<u32>,
@@ -72,6 +74,7 @@ impl Vpc {
             now: Duration::ZERO,
             networks: BTreeMap::new(),
             subnets: BTreeMap::new(),
+            reservations: BTreeMap::new(),
             groups: BTreeMap::new(),
             free: Kept::default(),
             enis: Kept::default(),
@@ -256,6 +259,15 @@ impl Vpc {
             Request::DescribeVpcs(describe) => Response::DescribeVpcs(self.describe_vpcs(&describe)?),
             Request::CreateSubnet(wanted) => Response::CreateSubnet(self.create_subnet(rng, &wanted)?),
             Request::DescribeSubnets(describe) => Response::DescribeSubnets(self.describe_subnets(&describe, then)?),
+            Request::CreateSubnetCidrReservation(wanted) => {
+                Response::CreateSubnetCidrReservation(self.reserve(rng, &wanted)?)
+            }
+            Request::GetSubnetCidrReservations { subnet, describe } => {
+                Response::GetSubnetCidrReservations(self.list_reservations(&subnet, &describe)?)
+            }
+            Request::DeleteSubnetCidrReservation { reservation } => {
+                Response::DeleteSubnetCidrReservation(self.unreserve(&reservation)?)
+            }
             Request::CreateSecurityGroup { name, description, vpc, tags } => {
                 Response::CreateSecurityGroup(self.create_group(rng, &name, &description, &vpc, &tags)?)
             }
@@ -350,8 +362,8 @@ impl Action {
         matches!(self, Self::DescribeInstances | Self::DescribeNetworkInterfaces | Self::DescribeSubnets)
     }
 
-    /// Describe calls change nothing.
+    /// Describe and get calls change nothing.
     pub fn reads_only(self) -> bool {
-        self.name().starts_with("Describe")
+        self.name().starts_with("Describe") || self.name().starts_with("Get")
     }
 }

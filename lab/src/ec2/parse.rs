@@ -6,8 +6,8 @@ use ipnet::Ipv4Net;
 use sim::{
     Action, Fault, Request,
     requests::{
-        CreateNetworkInterface, CreateSubnet, Describe, EniAttribute, Filter, LaunchEni, LaunchInterface, NewEni,
-        RunInstances, Tags, Wanted,
+        CreateNetworkInterface, CreateSubnet, Describe, EniAttribute, Filter, InterfaceType, LaunchEni,
+        LaunchInterface, NewEni, NewReservation, ReservationKind, RunInstances, Tags, Wanted,
     },
 };
 
@@ -51,6 +51,14 @@ fn of_action(action: Action, params: &Params) -> Result<Request, Fault> {
             })
         }
         Action::DescribeSubnets => Request::DescribeSubnets(describe(params, "SubnetId")?),
+        Action::CreateSubnetCidrReservation => Request::CreateSubnetCidrReservation(reservation(params)?),
+        Action::GetSubnetCidrReservations => Request::GetSubnetCidrReservations {
+            subnet: own("SubnetId")?,
+            describe: Describe { ids: Vec::new(), ..describe(params, "")? },
+        },
+        Action::DeleteSubnetCidrReservation => {
+            Request::DeleteSubnetCidrReservation { reservation: own("SubnetCidrReservationId")? }
+        }
         Action::CreateSecurityGroup => Request::CreateSecurityGroup {
             name: own("GroupName")?,
             description: own("GroupDescription")?,
@@ -58,14 +66,11 @@ fn of_action(action: Action, params: &Params) -> Result<Request, Fault> {
             tags: tags(params, "security-group")?,
         },
         Action::DescribeSecurityGroups => Request::DescribeSecurityGroups(describe(params, "GroupId")?),
-        Action::CreateNetworkInterface => {
-            interface_type(params, "InterfaceType")?;
-            Request::CreateNetworkInterface(CreateNetworkInterface {
-                eni: NewEni { subnet: own("SubnetId")?, ..new_eni(params, "")? },
-                tags: tags(params, "network-interface")?,
-                client_token: params.text("ClientToken").map(str::to_owned),
-            })
-        }
+        Action::CreateNetworkInterface => Request::CreateNetworkInterface(CreateNetworkInterface {
+            eni: NewEni { subnet: own("SubnetId")?, ..new_eni(params, "")? },
+            tags: tags(params, "network-interface")?,
+            client_token: params.text("ClientToken").map(str::to_owned),
+        }),
         Action::DescribeNetworkInterfaces => {
             Request::DescribeNetworkInterfaces(describe(params, "NetworkInterfaceId")?)
         }
@@ -164,7 +169,6 @@ fn run_instances(params: &Params) -> Result<RunInstances, Fault> {
 fn launch_interface(params: &Params, prefix: &str) -> Result<LaunchInterface, Fault> {
     let at = |name: &str| format!("{prefix}{name}");
     refuse(params, &[&at("AssociatePublicIpAddress"), &at("AssociateCarrierIpAddress")])?;
-    interface_type(params, &at("InterfaceType"))?;
     let eni = match params.text(&at("NetworkInterfaceId")) {
         Some(id) => LaunchEni::Existing(id.to_owned()),
         None => {
@@ -211,6 +215,7 @@ fn new_eni(params: &Params, prefix: &str) -> Result<NewEni, Fault> {
         prefixes: params.values_below(&at("Ipv4Prefix"), "Ipv4Prefix")?,
     };
     Ok(NewEni {
+        interface_type: interface_type(params, &at("InterfaceType"))?,
         subnet: String::new(),
         primary,
         secondary: asked.wanted()?,
@@ -346,11 +351,29 @@ fn cidr(params: &Params, name: &str) -> Result<Ipv4Net, Fault> {
     params.parsed(name)?.ok_or_else(|| Fault::missing_parameter(name))
 }
 
-fn interface_type(params: &Params, name: &str) -> Result<(), Fault> {
-    match params.text(name) {
-        None | Some("interface") => Ok(()),
-        Some(_) => Err(Fault::unsupported(&format!("The parameter {name}"))),
-    }
+fn interface_type(params: &Params, name: &str) -> Result<InterfaceType, Fault> {
+    Ok(match params.text(name) {
+        None | Some("interface") => InterfaceType::Interface,
+        Some("efa") => InterfaceType::Efa,
+        Some("efa-only") => InterfaceType::EfaOnly,
+        Some("trunk") => InterfaceType::Trunk,
+        Some(other) => return Err(Fault::invalid_value(other, name)),
+    })
+}
+
+fn reservation(params: &Params) -> Result<NewReservation, Fault> {
+    let kind = match params.required("ReservationType")? {
+        "prefix" => ReservationKind::Prefix,
+        "explicit" => ReservationKind::Explicit,
+        other => return Err(Fault::invalid_value(other, "ReservationType")),
+    };
+    Ok(NewReservation {
+        subnet: params.required("SubnetId")?.to_owned(),
+        cidr: cidr(params, "Cidr")?,
+        kind,
+        description: params.text("Description").unwrap_or_default().to_owned(),
+        tags: tags(params, "subnet-cidr-reservation")?,
+    })
 }
 
 /// Parameters that ask for what the model does not have yet. Their empty values (0, false) ask for nothing.

@@ -11,7 +11,7 @@ use sim::{
     requests::Tags,
     responses::{
         Attachment, CidrAssociation, Instance, InstanceState, InstanceType, NetworkInterface, Page, Reservation,
-        SecurityGroup, Subnet, VpcRecord,
+        SecurityGroup, Subnet, SubnetReservation, VpcRecord,
     },
 };
 
@@ -44,6 +44,16 @@ pub(super) fn response(response: &Response, request_id: &str, wall_clock: impl F
         Response::DescribeVpcs(page) => ("DescribeVpcs", paged("vpcSet", page, vpc)),
         Response::CreateSubnet(made) => ("CreateSubnet", Xml::new().within("subnet", subnet(made))),
         Response::DescribeSubnets(page) => ("DescribeSubnets", paged("subnetSet", page, subnet)),
+        Response::CreateSubnetCidrReservation(made) => {
+            ("CreateSubnetCidrReservation", Xml::new().within("subnetCidrReservation", reservation(made)))
+        }
+        Response::GetSubnetCidrReservations(page) => {
+            let body = paged("subnetIpv4CidrReservationSet", page, reservation);
+            ("GetSubnetCidrReservations", body.list("subnetIpv6CidrReservationSet", []))
+        }
+        Response::DeleteSubnetCidrReservation(gone) => {
+            ("DeleteSubnetCidrReservation", Xml::new().within("deletedSubnetCidrReservation", reservation(gone)))
+        }
         Response::CreateSecurityGroup(id) => ("CreateSecurityGroup", done().text("groupId", id)),
         Response::DescribeSecurityGroups(page) => {
             ("DescribeSecurityGroups", paged("securityGroupInfo", page, security_group))
@@ -168,7 +178,7 @@ fn eni_common(eni: &NetworkInterface) -> Xml {
         .maybe("privateIpAddress", eni.addresses.first())
         .maybe("privateDnsName", eni.addresses.first().map(|address| dns_name(*address, &eni.zone)))
         .text("sourceDestCheck", eni.source_dest_check)
-        .text("interfaceType", "interface")
+        .text("interfaceType", eni.interface_type)
         .list("groupSet", eni.groups.iter().map(group))
         .list("privateIpAddressesSet", addresses)
         .list("ipv4PrefixSet", prefixes(&eni.prefixes))
@@ -234,6 +244,17 @@ fn subnet(subnet: &Subnet) -> Xml {
         .text("mapPublicIpOnLaunch", false)
         .list("ipv6CidrBlockAssociationSet", [])
         .list("tagSet", tags(&subnet.tags))
+}
+
+fn reservation(one: &SubnetReservation) -> Xml {
+    Xml::new()
+        .text("subnetCidrReservationId", &one.id)
+        .text("subnetId", &one.subnet)
+        .text("cidr", one.cidr)
+        .text("reservationType", one.kind)
+        .text("ownerId", &one.owner)
+        .text("description", &one.description)
+        .list("tagSet", tags(&one.tags))
 }
 
 fn security_group(group: &SecurityGroup) -> Xml {
