@@ -1,4 +1,4 @@
-//! Each call: the request that it becomes and the answer that is made of EC2's.
+//! Each call that changes something, and the limits: the request that it becomes and the answer that is made of EC2's.
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
@@ -7,11 +7,11 @@ use pool::{Ask, AttachmentId, DeviceIndex, EniId, InterfaceKind, Limits, Prefix,
 
 use crate::{
     client,
-    support::{Request, Server, answer, refusal},
+    support::{Request, Server, answer},
 };
 
 /// An attached ENI, the way EC2 writes it.
-const ENI: &str = "
+pub(crate) const ENI: &str = "
     <networkInterfaceId>eni-0a</networkInterfaceId><subnetId>subnet-1</subnetId><vpcId>vpc-1</vpcId>
     <availabilityZone>eu-central-1a</availabilityZone><description>aws-K8S-i-1</description><ownerId>111122223333</ownerId>
     <requesterManaged>false</requesterManaged><status>in-use</status><macAddress>02:00:0a:00:00:0c</macAddress>
@@ -28,15 +28,15 @@ const ENI: &str = "
     <ipv4PrefixSet><item><ipv4Prefix>10.0.0.32/28</ipv4Prefix></item><item><ipv4Prefix>10.0.0.64/28</ipv4Prefix></item></ipv4PrefixSet>
     <interfaceType>interface</interfaceType>";
 
-fn tag(key: &str, value: &str) -> (String, String) {
+pub(crate) fn tag(key: &str, value: &str) -> (String, String) {
     (key.to_owned(), value.to_owned())
 }
 
-fn prefix(text: &str) -> Prefix {
+pub(crate) fn prefix(text: &str) -> Prefix {
     text.parse().expect("a prefix")
 }
 
-fn eni() -> SeenEni {
+pub(crate) fn eni() -> SeenEni {
     SeenEni {
         id: "eni-0a".into(),
         mac: "02:00:0a:00:00:0c".parse().expect("a mac"),
@@ -59,14 +59,14 @@ fn eni() -> SeenEni {
 }
 
 /// Does one call of which EC2's answer has these fields.
-async fn ask(call: Call, fields: &str) -> (Request, Answer) {
+pub(crate) async fn ask(call: Call, fields: &str) -> (Request, Answer) {
     let fields = fields.to_owned();
     let server = Server::start(move |request| answer(request.action(), &fields)).await;
     let outcome = client(server.url()).await.call(call).await.expect("the call works");
     (server.only_request(), outcome)
 }
 
-fn fields(request: &Request) -> Vec<(&str, &str)> {
+pub(crate) fn fields(request: &Request) -> Vec<(&str, &str)> {
     let parts = request.form.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     parts.filter(|(name, _)| *name != "Version").collect()
 }
@@ -113,6 +113,16 @@ async fn a_creation_carries_token_groups_addresses_description_and_tags() {
 async fn a_creation_without_secondary_addresses_does_not_ask_for_zero_of_them() {
     let (request, _) = ask(create(Ask::Addresses(0)), &format!("<networkInterface>{ENI}</networkInterface>")).await;
     assert!(!request.form.contains_key("SecondaryPrivateIpAddressCount"), "{:?}", request.form);
+}
+
+#[tokio::test]
+async fn a_creation_with_prefixes_asks_for_so_many_and_for_no_addresses() {
+    let (request, outcome) =
+        ask(create(Ask::Prefixes(2)), &format!("<networkInterface>{ENI}</networkInterface>")).await;
+    assert_eq!(request.field("Ipv4PrefixCount"), "2");
+    assert!(!request.form.contains_key("SecondaryPrivateIpAddressCount"), "{:?}", request.form);
+    let Answer::Created(eni) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(eni.prefixes, [prefix("10.0.0.32/28"), prefix("10.0.0.64/28")]);
 }
 
 #[tokio::test]
@@ -173,6 +183,66 @@ async fn an_assign_asks_for_a_number_and_answers_with_the_addresses() {
 }
 
 #[tokio::test]
+async fn an_assign_of_prefixes_answers_with_the_prefixes() {
+    let assigned = "<networkInterfaceId>eni-0a</networkInterfaceId><assignedPrivateIpAddressesSet/>
+        <assignedIpv4PrefixSet><item><ipv4Prefix>10.0.0.80/28</ipv4Prefix></item></assignedIpv4PrefixSet><return>true</return>";
+    let (request, outcome) = ask(Call::Assign { eni: "eni-0a".into(), ask: Ask::Prefixes(1) }, assigned).await;
+    assert_eq!(
+        fields(&request),
+        [("Action", "AssignPrivateIpAddresses"), ("Ipv4PrefixCount", "1"), ("NetworkInterfaceId", "eni-0a")]
+    );
+    assert_eq!(outcome, Answer::Assigned { addresses: vec![], prefixes: vec![prefix("10.0.0.80/28")] });
+}
+
+#[tokio::test]
+async fn a_prefix_that_is_no_aligned_28_is_an_answer_that_makes_no_sense() {
+    for nonsense in ["10.0.0.81/28", "10.0.0.0/27", "10.0.0.80", "2001:db8::/80"] {
+        let assigned =
+            format!("<assignedIpv4PrefixSet><item><ipv4Prefix>{nonsense}</ipv4Prefix></item></assignedIpv4PrefixSet>");
+        let server = Server::start(move |request| answer(request.action(), &assigned)).await;
+        let call = Call::Assign { eni: "eni-0a".into(), ask: Ask::Prefixes(1) };
+        let error = client(server.url()).await.call(call).await.expect_err("no prefix");
+        assert_eq!(error.kind, cloud::Kind::Uncertain, "EC2 did something");
+        assert!(error.message.contains(nonsense), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_unassign_of_prefixes_names_them_and_no_addresses() {
+    let prefixes = vec![prefix("10.0.0.32/28"), prefix("10.0.0.64/28")];
+    let call = Call::Unassign { eni: "eni-0a".into(), addresses: vec![], prefixes };
+    let (request, outcome) = ask(call, "<return>true</return>").await;
+    assert_eq!(
+        fields(&request),
+        [
+            ("Action", "UnassignPrivateIpAddresses"),
+            ("Ipv4Prefix.1", "10.0.0.32/28"),
+            ("Ipv4Prefix.2", "10.0.0.64/28"),
+            ("NetworkInterfaceId", "eni-0a"),
+        ]
+    );
+    assert_eq!(outcome, Answer::Done);
+}
+
+#[tokio::test]
+async fn tags_are_set_on_the_eni() {
+    let tags = BTreeMap::from([tag("node.k8s.amazonaws.com/instance_id", "i-1"), tag("team", "")]);
+    let (request, outcome) = ask(Call::Tag { eni: "eni-0a".into(), tags }, "<return>true</return>").await;
+    assert_eq!(
+        fields(&request),
+        [
+            ("Action", "CreateTags"),
+            ("ResourceId.1", "eni-0a"),
+            ("Tag.1.Key", "node.k8s.amazonaws.com/instance_id"),
+            ("Tag.1.Value", "i-1"),
+            ("Tag.2.Key", "team"),
+            ("Tag.2.Value", ""),
+        ]
+    );
+    assert_eq!(outcome, Answer::Done);
+}
+
+#[tokio::test]
 async fn an_unassign_names_its_addresses() {
     let addresses = vec![Ipv4Addr::new(10, 0, 0, 20), Ipv4Addr::new(10, 0, 0, 21)];
     let call = Call::Unassign { eni: "eni-0a".into(), addresses, prefixes: vec![] };
@@ -202,103 +272,6 @@ async fn a_delete_names_its_eni() {
     let (request, outcome) = ask(Call::Delete { eni: "eni-0a".into() }, "<return>true</return>").await;
     assert_eq!(fields(&request), [("Action", "DeleteNetworkInterface"), ("NetworkInterfaceId", "eni-0a")]);
     assert_eq!(outcome, Answer::Done);
-}
-
-fn set(items: &[&str]) -> String {
-    let items: Vec<_> = items.iter().map(|item| format!("<item>{item}</item>")).collect();
-    format!("<networkInterfaceSet>{}</networkInterfaceSet>", items.concat())
-}
-
-#[tokio::test]
-async fn a_describe_asks_for_one_eni_by_id() {
-    let (request, outcome) = ask(Call::Describe { eni: "eni-0a".into() }, &set(&[ENI])).await;
-    assert_eq!(fields(&request), [("Action", "DescribeNetworkInterfaces"), ("NetworkInterfaceId.1", "eni-0a")]);
-    assert_eq!(outcome, Answer::Described(Some(eni())));
-}
-
-#[tokio::test]
-async fn describing_an_eni_that_is_not_there_is_an_answer_and_not_a_failure() {
-    let missing = "The networkInterface ID 'eni-0a' does not exist";
-    let server = Server::start(|_| refusal(400, "InvalidNetworkInterfaceID.NotFound", missing)).await;
-    let outcome = client(server.url()).await.call(Call::Describe { eni: "eni-0a".into() }).await;
-    assert_eq!(outcome, Ok(Answer::Described(None)));
-    let (_, outcome) = ask(Call::Describe { eni: "eni-0a".into() }, &set(&[])).await;
-    assert_eq!(outcome, Answer::Described(None));
-}
-
-#[tokio::test]
-async fn discovery_follows_every_page_also_after_an_empty_one() {
-    let server = Server::start(|request| {
-        let (items, next) = match request.field("NextToken") {
-            "" => (set(&[]), "<nextToken>one</nextToken>"),
-            "one" => (set(&[ENI]), "<nextToken>two</nextToken>"),
-            _ => (set(&[&ENI.replace("eni-0a", "eni-0b")]), ""),
-        };
-        answer(request.action(), &format!("{items}{next}"))
-    })
-    .await;
-    let outcome = client(server.url()).await.call(Call::Discover { instance: "i-1".into() }).await.expect("an answer");
-    let Answer::Discovered(enis) = outcome else { panic!("{outcome:?}") };
-    assert_eq!(enis.iter().map(|eni| eni.id.as_str()).collect::<Vec<_>>(), ["eni-0a", "eni-0b"]);
-    let seen = server.seen();
-    assert_eq!(seen.iter().map(|request| request.field("NextToken")).collect::<Vec<_>>(), ["", "one", "two"]);
-    for request in &seen {
-        assert_eq!(request.field("Filter.1.Name"), "attachment.instance-id");
-        assert_eq!(request.field("Filter.1.Value.1"), "i-1");
-        assert_eq!(request.field("MaxResults"), "1000");
-    }
-}
-
-#[tokio::test]
-async fn discovery_gives_up_on_pages_without_end() {
-    let server =
-        Server::start(|request| answer(request.action(), &format!("{}<nextToken>again</nextToken>", set(&[])))).await;
-    let outcome = client(server.url()).await.call(Call::Discover { instance: "i-1".into() }).await;
-    assert_eq!(outcome.map_err(|error| error.kind), Err(cloud::Kind::Uncertain));
-}
-
-async fn described(item: &str) -> SeenEni {
-    let (_, outcome) = ask(Call::Describe { eni: "eni-0a".into() }, &set(&[item])).await;
-    let Answer::Described(Some(eni)) = outcome else { panic!("{outcome:?}") };
-    eni
-}
-
-#[tokio::test]
-async fn interface_types_are_told_apart() {
-    for (written, kind) in [
-        ("interface", InterfaceKind::Interface),
-        ("efa", InterfaceKind::Interface),
-        ("trunk", InterfaceKind::Trunk),
-        ("efa-only", InterfaceKind::EfaOnly),
-        ("branch", InterfaceKind::Other),
-        ("natGateway", InterfaceKind::Other),
-        ("something-new", InterfaceKind::Other),
-    ] {
-        let item = ENI.replace("<interfaceType>interface<", &format!("<interfaceType>{written}<"));
-        assert_eq!(described(&item).await.kind, kind, "{written}");
-    }
-}
-
-#[tokio::test]
-async fn an_eni_without_an_ipv4_address_is_none_for_pods() {
-    let address = "<privateIpAddress>10.0.0.12</privateIpAddress><sourceDestCheck>";
-    let (before, after) = ENI.split_once("<privateIpAddressesSet>").expect("a set");
-    let (_, after) = after.split_once("</privateIpAddressesSet>").expect("a set");
-    let bare = format!("{before}{after}").replace(address, "<sourceDestCheck>");
-    let efa = described(&bare.replace(">interface<", ">efa-only<")).await;
-    assert_eq!((efa.kind, efa.primary, efa.secondary), (InterfaceKind::EfaOnly, Ipv4Addr::UNSPECIFIED, vec![]));
-    let v6 = described(&format!("{bare}<ipv6Native>true</ipv6Native>")).await;
-    assert_eq!((v6.kind, v6.primary), (InterfaceKind::Other, Ipv4Addr::UNSPECIFIED));
-}
-
-#[tokio::test]
-async fn attachments_on_their_way_in_and_out_are_told_apart() {
-    for (status, attached) in
-        [("attaching", Some(true)), ("attached", Some(true)), ("detaching", Some(false)), ("detached", None)]
-    {
-        let item = ENI.replace("<status>attached<", &format!("<status>{status}<"));
-        assert_eq!(described(&item).await.attachment.map(|attachment| attachment.attached), attached, "{status}");
-    }
 }
 
 fn instance_type(cards: &str) -> String {

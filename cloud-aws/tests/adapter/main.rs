@@ -4,6 +4,7 @@
 mod calls;
 mod failures;
 mod metadata;
+mod reads;
 #[path = "../support/mod.rs"]
 mod support;
 
