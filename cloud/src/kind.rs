@@ -46,6 +46,8 @@ const fn says(code: &'static str, says: &'static str, kind: Kind) -> Rule {
 const RULES: &[Rule] = &[
     // One code, several meanings.
     says("InvalidParameterValue", "sufficient free Ipv4 addresses or prefixes", Kind::NoFreePrefix),
+    // Only Nitro instances take prefixes: single addresses are the way out, as with a subnet that has no /28.
+    says("UnsupportedOperation", "prefix", Kind::NoFreePrefix),
     says("InvalidParameterValue", "already has an interface attached at device index", Kind::Conflict),
     says("InvalidParameterValue", "is currently in use", Kind::Conflict),
     says("InvalidParameterValue", "are not assigned to interface", Kind::Gone),
@@ -54,6 +56,7 @@ const RULES: &[Rule] = &[
     says("OperationNotPermitted", "You are not allowed to manage", Kind::Denied),
     // Too fast. RequestLimitExceeded travels with status 503, yet nothing was done.
     code("RequestLimitExceeded", Kind::Throttled),
+    code("Client.RequestLimitExceeded", Kind::Throttled),
     code("EC2ThrottledException", Kind::Throttled),
     code("Throttling", Kind::Throttled),
     code("ThrottlingException", Kind::Throttled),
@@ -71,6 +74,8 @@ const RULES: &[Rule] = &[
     // Somebody else has it, or it is on its way.
     code("InvalidNetworkInterface.InUse", Kind::Conflict),
     code("InvalidIPAddress.InUse", Kind::Conflict),
+    // What is to be tagged is not there, or not yet.
+    code("InvalidID", Kind::Gone),
     code("IncorrectState", Kind::Conflict),
     code("IncorrectInstanceState", Kind::Conflict),
     code("DependencyViolation", Kind::Conflict),
@@ -139,12 +144,27 @@ mod tests {
             "There aren't sufficient free Ipv4 addresses or prefixes",
             Kind::NoFreePrefix,
         ),
-        // cilium/cilium#36428, aws/amazon-vpc-cni-k8s#989.
+        // The same for a create and for an attach (cilium/cilium#31016): prefixes are meant although addresses are named.
+        sample(
+            Action::AssignPrivateIpAddresses,
+            "InvalidParameterValue",
+            "There aren't sufficient free Ipv4 addresses or prefixes",
+            Kind::NoFreePrefix,
+        ),
+        // cilium/cilium#36428, aws/amazon-vpc-cni-k8s#989. Prefixes beyond the ENI's limit are counted as addresses: amazon-vpc-cni
+        // looks for the same code after assigning either (pkg/ipamd/ipamd.go, tryAssignPrefixes).
         sample(
             Action::AssignPrivateIpAddresses,
             "PrivateIpAddressLimitExceeded",
             "Number of private addresses will exceed limit.",
             Kind::AddressLimit,
+        ),
+        // amazon-vpc-cni takes this code as the answer to prefixes too (pkg/ipamd/ipamd.go, insufficient CIDR errors).
+        sample(
+            Action::AssignPrivateIpAddresses,
+            "InsufficientFreeAddressesInSubnet",
+            "The specified subnet does not have enough free addresses to satisfy the request.",
+            Kind::NoFreeAddresses,
         ),
         // cilium/cilium#15877, #8830.
         sample(
@@ -223,6 +243,64 @@ mod tests {
             "Some of [10.0.1.250] are not assigned to interface eni-0b02b09699ec55970",
             Kind::Gone,
         ),
+        sample(
+            Action::UnassignPrivateIpAddresses,
+            "InvalidParameterValue",
+            "Some of [10.0.1.240/28] are not assigned to interface eni-0b02b09699ec55970",
+            Kind::Gone,
+        ),
+        sample(
+            Action::AssignPrivateIpAddresses,
+            "UnsupportedOperation",
+            "Instance type m4.large does not support assigned prefixes",
+            Kind::NoFreePrefix,
+        ),
+        sample(
+            Action::AttachNetworkInterface,
+            "UnsupportedOperation",
+            "The instance type does not support this operation",
+            Kind::Invalid,
+        ),
+        sample(
+            Action::CreateNetworkInterface,
+            "InvalidParameterCombination",
+            "You may specify either a prefix or an address option, not both",
+            Kind::Invalid,
+        ),
+        sample(
+            Action::AssignPrivateIpAddresses,
+            "InvalidParameterValue",
+            "Value (10.0.0.33/28) for parameter ipv4Prefix is invalid. This is not a valid IPv4 prefix.",
+            Kind::Invalid,
+        ),
+        sample(
+            Action::CreateTags,
+            "InvalidNetworkInterfaceID.NotFound",
+            "The networkInterface ID 'eni-0b02b09699ec55970' does not exist",
+            Kind::Gone,
+        ),
+        sample(Action::CreateTags, "InvalidID", "The ID 'eni-0b02b09699ec55970' is not valid", Kind::Gone),
+        sample(
+            Action::CreateTags,
+            "TagLimitExceeded",
+            "The maximum number of Tags for a resource has been reached.",
+            Kind::Invalid,
+        ),
+        sample(
+            Action::DescribeSubnets,
+            "UnauthorizedOperation",
+            "You are not authorized to perform this operation.",
+            Kind::Denied,
+        ),
+        sample(Action::DescribeSubnets, "InvalidParameterValue", "The filter 'zone' is invalid", Kind::Invalid),
+        sample(
+            Action::DescribeInstances,
+            "InvalidInstanceID.NotFound",
+            "The instance ID 'i-1' does not exist",
+            Kind::Gone,
+        ),
+        sample(Action::DescribeInstances, "InvalidNextToken", "The token is not valid.", Kind::Invalid),
+        sample(Action::DescribeNetworkInterfaces, "Client.RequestLimitExceeded", "", Kind::Throttled),
         sample(
             Action::DeleteNetworkInterface,
             "AuthFailure",
