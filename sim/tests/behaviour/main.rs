@@ -1,112 +1,20 @@
 //! What a client cannot see over the wire, or not exactly: devices, times, tokens, quotas, counters.
 
+mod interface_types;
+mod prefixes;
+mod region;
+mod reservations;
+mod stale_reads;
+
 use std::{net::Ipv4Addr, time::Duration};
 
-use rand::{SeedableRng, rngs::StdRng};
 use sim::{
-    Action, AddressOrder, Fault, Request, Response, Settings, Tally, Times, Vpc,
-    requests::{CreateNetworkInterface, CreateSubnet, LaunchEni, LaunchInterface, NewEni, RunInstances, Tags, Wanted},
+    Action, AddressOrder, Request, Response, Settings, Tally, Times,
+    requests::{CreateNetworkInterface, Wanted},
     responses::{AttachmentStatus, EniStatus},
 };
 
-const TIMES: Times = Times {
-    create: Duration::from_secs(1),
-    attach: Duration::from_secs(2),
-    device: Duration::from_secs(3),
-    detach: Duration::from_secs(4),
-    forced_detach: Duration::from_secs(1),
-    unplug: Duration::from_secs(3),
-    start: Duration::from_secs(1),
-    stop: Duration::from_secs(1),
-};
-
-struct Region {
-    vpc: Vpc,
-    rng: StdRng,
-    now: Duration,
-    subnet: String,
-}
-
-impl Region {
-    fn new(settings: Settings) -> Self {
-        let mut region =
-            Self { vpc: Vpc::new(settings), rng: StdRng::seed_from_u64(7), now: Duration::ZERO, subnet: String::new() };
-        let cidr = "10.0.0.0/24".parse().expect("a block");
-        let made = region.must(Request::CreateVpc { cidr, tags: Tags::new() });
-        let Response::CreateVpc(network) = made else { panic!("{made:?}") };
-        let wanted = CreateSubnet { vpc: network.id, cidr, zone: None, tags: Tags::new() };
-        let made = region.must(Request::CreateSubnet(wanted));
-        let Response::CreateSubnet(subnet) = made else { panic!("{made:?}") };
-        region.subnet = subnet.id;
-        region
-    }
-
-    fn timed() -> Self {
-        Self::new(Settings { times: TIMES, ..Settings::default() })
-    }
-
-    fn call(&mut self, request: Request) -> Result<Response, Fault> {
-        self.vpc.ec2(self.now, &mut self.rng, request)
-    }
-
-    fn must(&mut self, request: Request) -> Response {
-        self.call(request.clone()).unwrap_or_else(|fault| panic!("{request:?}: {fault}"))
-    }
-
-    fn at(&mut self, seconds: u64) {
-        self.now = Duration::from_secs(seconds);
-        self.vpc.settle(self.now);
-    }
-
-    fn new_eni(&self) -> NewEni {
-        NewEni { subnet: self.subnet.clone(), ..NewEni::default() }
-    }
-
-    fn launch(&mut self) -> String {
-        let first = LaunchInterface {
-            device_index: 0,
-            card: 0,
-            eni: LaunchEni::New(self.new_eni()),
-            delete_on_termination: None,
-        };
-        let wanted = RunInstances {
-            count: 1,
-            instance_type: "m5.large".into(),
-            interfaces: vec![first],
-            ..RunInstances::default()
-        };
-        match self.must(Request::RunInstances(wanted)) {
-            Response::RunInstances(mut made) => made.instances.remove(0).id,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn create(&mut self, secondary: u32) -> Result<String, Fault> {
-        let eni = NewEni { secondary: Wanted::Count(secondary), ..self.new_eni() };
-        let wanted = CreateNetworkInterface { eni, ..CreateNetworkInterface::default() };
-        match self.call(Request::CreateNetworkInterface(wanted))? {
-            Response::CreateNetworkInterface { eni, .. } => Ok(eni.id),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn attach(&mut self, eni: &str, instance: &str) -> String {
-        let request = Request::AttachNetworkInterface {
-            eni: eni.to_owned(),
-            instance: instance.to_owned(),
-            device_index: 1,
-            card: 0,
-        };
-        match self.must(request) {
-            Response::AttachNetworkInterface { attachment, .. } => attachment,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn visible(&self, instance: &str) -> Vec<bool> {
-        self.vpc.attached(instance).iter().map(|one| one.device_visible).collect()
-    }
-}
+use region::Region;
 
 #[test]
 fn a_device_comes_after_its_delay_and_goes_before_the_detach_ends() {
