@@ -11,6 +11,10 @@ use std::{
 };
 
 use redb::StorageBackend;
+use rustix::{
+    fs::{FallocateFlags, fallocate},
+    io::Errno,
+};
 
 /// A file that is never synced.
 #[derive(Debug)]
@@ -28,11 +32,21 @@ impl StorageBackend for Unsynced {
         Ok(self.0.metadata()?.len())
     }
 
+    /// Whatever the reason, what cannot be read is as good as damaged.
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read_exact_at(out, offset)
+        self.0.read_exact_at(out, offset).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
+    /// Growing takes the room at once. In a file with holes any later write could find the disk full, also those with which an open
+    /// repairs what a killed daemon left.
     fn set_len(&self, len: u64) -> io::Result<()> {
+        let now = self.len()?;
+        if len > now {
+            match fallocate(&self.0, FallocateFlags::empty(), now, len - now) {
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+                done => return Ok(done?),
+            }
+        }
         self.0.set_len(len)
     }
 

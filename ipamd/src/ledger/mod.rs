@@ -1,52 +1,57 @@
 //! What must survive the daemon, in redb under the run directory.
 //!
 //! Owns the store and its form: one table from [`pool::Key`] as text to [`pool::Entry`] as JSON, and a header with the schema and the
-//! boot it belongs to. A store of another boot, of another schema, or one that cannot be read is set aside under a name that says why;
-//! it is never deleted and never guessed from.
+//! boot it belongs to. A store of an older schema is migrated. One of another boot, of a newer schema, or that cannot be read is set
+//! aside under a name that says why, and never guessed from.
 
+mod aside;
 mod backend;
 mod lock;
+mod migrate;
+mod store;
 
 use std::{
     fmt,
-    panic::AssertUnwindSafe,
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use node::{Ledger, LedgerError};
-use pool::{Entry, Record};
-use redb::{Database, Durability, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError};
+use pool::{Entry, FoundLease, Key, Record};
 use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+
+use store::{Changes, Rows, Store, StoreError, difference};
 
 pub use lock::{LockError, RunLock};
 
-/// The form of the entries: counted up when an older daemon could not read them.
-pub const SCHEMA: u32 = 1;
+/// The form of the entries: counted up when an older daemon could not read them, or a newer one needs a step in `migrate`.
+pub const SCHEMA: u32 = 2;
 
-const TABLE: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("entries");
 /// Sorts before every key of an entry, and is none.
 const HEADER: &str = "!header";
-/// Enough for a full node (15 ENIs of 50 addresses are 200 KiB), and little beside the daemon's own memory.
-const CACHE: usize = 4 << 20;
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Header {
     schema: u32,
     boot: String,
+    /// Begun anew, and perhaps still without leases of pods that run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unfinished: bool,
 }
 
 /// The ledger of this boot.
 pub struct RedbLedger {
     path: PathBuf,
-    /// Closed after a failed write: redb refuses everything from then on, and opening anew goes back to the last commit.
-    store: Option<Database>,
-    boot: String,
+    header: Header,
+    /// What the file has, by the last commit that succeeded. Going back to it needs no disk, so a broken one never ends the daemon.
+    rows: Rows,
+    /// Closed after a failed write.
+    store: Option<Store>,
 }
 
 impl fmt::Debug for RedbLedger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedbLedger").field("path", &self.path).field("boot", &self.boot).finish_non_exhaustive()
+        f.debug_struct("RedbLedger").field("path", &self.path).field("header", &self.header).finish_non_exhaustive()
     }
 }
 
@@ -55,6 +60,8 @@ impl fmt::Debug for RedbLedger {
 pub enum Opened {
     /// A ledger of this boot.
     Kept,
+    /// A ledger of this boot that was begun anew by an earlier start, which did not live to see all running pods in it.
+    Unfinished,
     /// Nothing.
     Missing,
     /// Something that cannot be used, which is now at this path.
@@ -71,19 +78,21 @@ pub enum Opened {
 pub enum Unusable {
     /// The machine has booted since: the leases ended with it.
     OtherBoot,
-    /// Another daemon's form.
+    /// A newer daemon's form, or none that there ever was.
     OtherSchema(u32),
     /// Truncated, overwritten, or something else altogether.
     Unreadable(String),
 }
 
 impl Unusable {
+    const WORDS: [&'static str; 3] = ["other-boot", "other-schema", "unreadable"];
+
     /// The part of the file's name that says why.
     fn word(&self) -> &'static str {
         match self {
-            Self::OtherBoot => "other-boot",
-            Self::OtherSchema(_) => "other-schema",
-            Self::Unreadable(_) => "unreadable",
+            Self::OtherBoot => Self::WORDS[0],
+            Self::OtherSchema(_) => Self::WORDS[1],
+            Self::Unreadable(_) => Self::WORDS[2],
         }
     }
 }
@@ -98,171 +107,200 @@ impl fmt::Display for Unusable {
     }
 }
 
+/// Why a file does not become the ledger.
+enum Rejected {
+    Unusable(Unusable),
+    Disk(String),
+}
+
+impl From<StoreError> for Rejected {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Damaged(why) => unreadable(why),
+            StoreError::Disk(why) => Self::Disk(why),
+        }
+    }
+}
+
+fn unreadable(why: impl Into<String>) -> Rejected {
+    Rejected::Unusable(Unusable::Unreadable(why.into()))
+}
+
 impl RedbLedger {
-    /// Opens the ledger of this boot in the run directory, whose lock is held.
+    /// Opens the ledger of this boot in the run directory, whose lock is held. An error means that the disk does not take it now, and
+    /// that what is there is as it was.
     pub fn open(_held: &RunLock, run_dir: &Path, boot: &str) -> Result<(Self, Opened), LedgerError> {
         let path = run_dir.join("ledger.redb");
-        let present = path.symlink_metadata().is_ok_and(|file| file.len() > 0);
-        let mut ledger = Self { path, store: None, boot: boot.to_owned() };
-        let mut opened = if present { Opened::Kept } else { Opened::Missing };
-        if present && let Err(why) = ledger.examine() {
-            let at = set_aside(&ledger.path, &why)?;
-            opened = Opened::SetAside { why, at };
-        }
-        if opened != Opened::Kept {
-            ledger.create()?;
-        }
+        let failed = |operation, message| LedgerError { operation, message };
+        let opened = match path.metadata() {
+            Ok(found) if !found.is_file() => Err(unreadable("it is not a file")),
+            Ok(found) if found.len() > 0 => examine(&path, boot),
+            _ => Ok(None),
+        };
+        let opened = match opened {
+            Ok(Some((header, rows, store))) => {
+                let opened = if header.unfinished { Opened::Unfinished } else { Opened::Kept };
+                return Ok((Self { path, header, rows, store: Some(store) }, opened));
+            }
+            Ok(None) => Opened::Missing,
+            Err(Rejected::Disk(why)) => return Err(failed("opening", why)),
+            Err(Rejected::Unusable(why)) => {
+                let at = aside::set_aside(&path, &why).map_err(|error| failed("setting aside", error.to_string()))?;
+                Opened::SetAside { why, at }
+            }
+        };
+        let header = Header { schema: SCHEMA, boot: boot.to_owned(), unfinished: true };
+        let mut ledger = Self { path, header, rows: Rows::new(), store: None };
+        ledger.write(Changes::new()).map_err(|message| failed("creating", message))?;
         Ok((ledger, opened))
     }
 
-    /// Opens what is there and reads all of it, or says why it cannot be used.
-    fn examine(&mut self) -> Result<(), Unusable> {
-        let store = open(&self.path).map_err(Unusable::Unreadable)?;
-        let header = caught(|| header(&store)).map_err(Unusable::Unreadable)?;
-        if header.schema != SCHEMA {
-            return Err(Unusable::OtherSchema(header.schema));
+    /// Says which pods run, by the kernel. Once each of them has its lease in here, the next start need not look for them again; until
+    /// then, EC2 could show their addresses to a start that takes them for free.
+    pub fn settle(&mut self, running: &[FoundLease]) -> Result<(), LedgerError> {
+        let missing = |lease: &FoundLease| !self.rows.contains_key(&Key::Lease(lease.key.clone()).to_string());
+        if !self.header.unfinished || running.iter().any(missing) {
+            return Ok(());
         }
-        if header.boot != self.boot {
-            return Err(Unusable::OtherBoot);
+        self.header.unfinished = false;
+        self.write(Changes::new()).map_err(|message| {
+            self.header.unfinished = true;
+            LedgerError { operation: "writing", message }
+        })
+    }
+
+    /// Writes the changes, and whatever else the file should have and has not.
+    fn write(&mut self, mut changes: Changes) -> Result<(), String> {
+        let header = serde_json::to_vec(&self.header).map_err(|error| error.to_string())?;
+        if self.rows.get(HEADER) != Some(&header) {
+            changes.insert(HEADER.to_owned(), Some(header));
         }
-        caught(|| entries(&store)).map_err(Unusable::Unreadable)?;
+        if let Err(error) = self.attempt(&changes) {
+            self.store = None;
+            return Err(error.to_string());
+        }
+        for (key, value) in changes {
+            match value {
+                Some(value) => drop(self.rows.insert(key, value)),
+                None => drop(self.rows.remove(&key)),
+            }
+        }
+        Ok(())
+    }
+
+    fn attempt(&mut self, changes: &Changes) -> Result<(), StoreError> {
+        if let Some(store) = &self.store {
+            return store.write(changes);
+        }
+        let (store, mut all) = self.reopen()?;
+        all.extend(changes.clone());
+        store.write(&all)?;
         self.store = Some(store);
         Ok(())
     }
 
-    fn create(&mut self) -> Result<(), LedgerError> {
-        let failed = |message| LedgerError { operation: "creating", message };
-        let store = open(&self.path).map_err(failed)?;
-        let header = Header { schema: SCHEMA, boot: self.boot.clone() };
-        let header = serde_json::to_vec(&header).map_err(|error| failed(error.to_string()))?;
-        write(&store, |table| table.insert(HEADER, header.as_slice()).map(drop)).map_err(failed)?;
-        self.store = Some(store);
-        Ok(())
-    }
-
-    fn store(&mut self) -> Result<&Database, String> {
-        if self.store.is_none() {
-            self.store = Some(open(&self.path)?);
+    /// Opens the file after a failure, and says what it lacks. One that was damaged under a running daemon, which knows what it held,
+    /// is replaced.
+    fn reopen(&self) -> Result<(Store, Changes), StoreError> {
+        let open = || -> Result<(Store, Changes), StoreError> {
+            let store = Store::open(&self.path)?;
+            let lacks = difference(&store.rows()?, &self.rows);
+            Ok((store, lacks))
+        };
+        match open() {
+            Err(StoreError::Damaged(why)) => {
+                let why = Unusable::Unreadable(why);
+                let disk =
+                    |error: std::io::Error| StoreError::Disk(format!("{why}, and setting it aside failed: {error}"));
+                let at = aside::set_aside(&self.path, &why).map_err(disk)?;
+                warn!(%why, at = %at.display(), "set the ledger aside and wrote it anew");
+                open()
+            }
+            opened => opened,
         }
-        Ok(self.store.as_ref().expect("opened above"))
     }
 }
 
 impl Ledger for RedbLedger {
     fn load(&mut self) -> Result<Vec<Entry>, LedgerError> {
-        let loaded = self.store().and_then(|store| caught(|| entries(store)));
-        if loaded.is_err() {
-            self.store = None;
-        }
-        loaded.map_err(|message| LedgerError { operation: "reading", message })
+        entries(&self.rows).map_err(|message| LedgerError { operation: "reading", message })
     }
 
     fn commit(&mut self, records: &[Record]) -> Result<(), LedgerError> {
-        let written = self.store().and_then(|store| {
-            write(store, |table| {
-                for record in records {
-                    match record {
-                        Record::Put(entry) => {
-                            let value = serde_json::to_vec(entry).map_err(|error| {
-                                redb::StorageError::Corrupted(format!(
-                                    "{} cannot be written as JSON: {error}",
-                                    entry.key()
-                                ))
-                            })?;
-                            table.insert(entry.key().to_string().as_str(), value.as_slice())?;
-                        }
-                        Record::Remove(key) => {
-                            table.remove(key.to_string().as_str())?;
-                        }
-                    }
-                }
-                Ok(())
-            })
-        });
-        if written.is_err() {
-            self.store = None;
-        }
-        written.map_err(|message| LedgerError { operation: "writing", message })
+        let written = records.iter().map(change).collect::<Result<Changes, String>>();
+        written.and_then(|changes| self.write(changes)).map_err(|message| LedgerError { operation: "writing", message })
     }
 }
 
-fn open(path: &Path) -> Result<Database, String> {
-    let file = backend::Unsynced::open(path).map_err(|error| error.to_string())?;
-    caught(|| {
-        Database::builder()
-            .set_cache_size(CACHE)
-            // The whole file is small, and a plain open may panic on one that was altered.
-            .set_check_integrity_on_open(true)
-            .create_with_backend(file)
-            .map_err(|error| error.to_string())
-    })
+fn change(record: &Record) -> Result<(String, Option<Vec<u8>>), String> {
+    let key = record.key().to_string();
+    match record {
+        Record::Remove(_) => Ok((key, None)),
+        Record::Put(entry) => match serde_json::to_vec(entry) {
+            Ok(value) => Ok((key, Some(value))),
+            Err(error) => Err(format!("{key} cannot be written as JSON: {error}")),
+        },
+    }
 }
 
-fn write(
-    store: &Database,
-    change: impl FnOnce(&mut redb::Table<'_, &'static str, &'static [u8]>) -> Result<(), redb::StorageError>,
-) -> Result<(), String> {
-    let write = || -> Result<(), redb::Error> {
-        let mut transaction = store.begin_write()?;
-        transaction.set_durability(Durability::Immediate)?;
-        change(&mut transaction.open_table(TABLE)?)?;
-        Ok(transaction.commit()?)
-    };
-    write().map_err(|error| error.to_string())
+/// Opens what is there, reads all of it, and brings it into today's form.
+fn examine(path: &Path, boot: &str) -> Result<Option<(Header, Rows, Store)>, Rejected> {
+    let store = Store::open(path)?;
+    if store.is_blank()? {
+        return Ok(None);
+    }
+    let (header, rows) = adopt(&store, boot)?;
+    Ok(Some((header, rows, store)))
 }
 
-fn header(store: &Database) -> Result<Header, String> {
-    let read = || -> Result<Option<Vec<u8>>, redb::Error> {
-        let table = match store.begin_read()?.open_table(TABLE) {
-            Ok(table) => table,
-            Err(TableError::TableDoesNotExist(_)) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        Ok(table.get(HEADER)?.map(|value| value.value().to_vec()))
-    };
-    let bytes = read().map_err(|error| error.to_string())?.ok_or("it has no header")?;
-    serde_json::from_slice(&bytes).map_err(|error| format!("its header: {error}"))
+fn adopt(store: &Store, boot: &str) -> Result<(Header, Rows), Rejected> {
+    let mut rows = store.rows()?;
+    let header = rows.get(HEADER).ok_or_else(|| unreadable("it has no header"))?;
+    let mut header: Header =
+        serde_json::from_slice(header).map_err(|error| unreadable(format!("its header: {error}")))?;
+    if !migrate::knows(header.schema) {
+        return Err(Rejected::Unusable(Unusable::OtherSchema(header.schema)));
+    }
+    if header.boot != boot {
+        return Err(Rejected::Unusable(Unusable::OtherBoot));
+    }
+    let from = header.schema;
+    if from < SCHEMA {
+        header.schema = SCHEMA;
+        let new = migrated(&rows, from, &header).map_err(unreadable)?;
+        entries(&new).map_err(unreadable)?;
+        store.write(&difference(&rows, &new))?;
+        info!(from, to = SCHEMA, "migrated the ledger");
+        rows = new;
+    }
+    entries(&rows).map_err(unreadable)?;
+    Ok((header, rows))
 }
 
-fn entries(store: &Database) -> Result<Vec<Entry>, String> {
-    let text = |error: redb::Error| error.to_string();
-    let table = store
-        .begin_read()
-        .map_err(|error| text(error.into()))?
-        .open_table(TABLE)
-        .map_err(|error| text(error.into()))?;
+fn migrated(rows: &Rows, from: u32, header: &Header) -> Result<Rows, String> {
+    let old = rows.iter().filter(|(key, _)| *key != HEADER);
+    let old = old.map(|(key, value)| match serde_json::from_slice(value) {
+        Ok(value) => Ok((key.clone(), value)),
+        Err(error) => Err(format!("{key}: {error}")),
+    });
+    let new = migrate::migrate(old.collect::<Result<_, String>>()?, from)?;
+    let mut rows = Rows::from([(HEADER.to_owned(), serde_json::to_vec(header).map_err(|error| error.to_string())?)]);
+    for (key, value) in new {
+        rows.insert(key, serde_json::to_vec(&value).map_err(|error| error.to_string())?);
+    }
+    Ok(rows)
+}
+
+fn entries(rows: &Rows) -> Result<Vec<Entry>, String> {
     let mut entries = Vec::new();
-    for row in table.iter().map_err(|error| text(error.into()))? {
-        let (key, value) = row.map_err(|error| text(error.into()))?;
-        if key.value() == HEADER {
-            continue;
-        }
-        let entry: Entry =
-            serde_json::from_slice(value.value()).map_err(|error| format!("{}: {error}", key.value()))?;
-        if entry.key().to_string() != key.value() {
-            return Err(format!("{} holds the entry of {}", key.value(), entry.key()));
+    for (key, value) in rows.iter().filter(|(key, _)| *key != HEADER) {
+        let entry: Entry = serde_json::from_slice(value).map_err(|error| format!("{key}: {error}"))?;
+        if entry.key().to_string() != *key {
+            return Err(format!("{key} holds the entry of {}", entry.key()));
         }
         entries.push(entry);
     }
     Ok(entries)
-}
-
-/// redb may panic on a file that something else has written; such a file is as good as unreadable.
-fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("the store is corrupt".to_owned()))
-}
-
-fn set_aside(path: &Path, why: &Unusable) -> Result<PathBuf, LedgerError> {
-    let stamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let name = |count: u32| {
-        let again = if count == 0 { String::new() } else { format!("-{count}") };
-        path.with_file_name(format!("ledger.redb.{}-{stamp}{again}", why.word()))
-    };
-    let failed = |message: String| LedgerError { operation: "setting aside", message };
-    let at = (0..1000).map(name).find(|free| free.symlink_metadata().is_err());
-    let at = at.ok_or_else(|| failed("a thousand of this second are there already".to_owned()))?;
-    std::fs::rename(path, &at).map_err(|error| failed(format!("{} cannot be renamed: {error}", path.display())))?;
-    Ok(at)
 }
 
 #[cfg(test)]

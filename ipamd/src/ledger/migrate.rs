@@ -1,0 +1,66 @@
+//! Ledgers that older daemons wrote.
+//!
+//! Owns what each schema changed, as steps from one to the next on JSON, so that no type has to be kept as it was. Never reads or writes
+//! a store: all steps end in one transaction, or none happened.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::SCHEMA;
+
+/// Key to entry.
+pub(super) type Entries = BTreeMap<String, Value>;
+
+/// From one schema to the next. An error says which entry is not as its schema has it.
+type Step = fn(Entries) -> Result<Entries, String>;
+
+/// The steps from schema 1 on.
+const STEPS: [Step; SCHEMA as usize - 1] = [prefixes];
+
+/// Entries of an older schema in today's form.
+pub(super) fn migrate(mut entries: Entries, from: u32) -> Result<Entries, String> {
+    for (schema, step) in (1..).zip(STEPS).skip_while(|(schema, _)| *schema < from) {
+        entries = step(entries).map_err(|why| format!("schema {schema}: {why}"))?;
+    }
+    Ok(entries)
+}
+
+/// Can entries of this schema be migrated.
+pub(super) fn knows(schema: u32) -> bool {
+    (1..=SCHEMA).contains(&schema)
+}
+
+/// 1 to 2: calls ask for addresses or for prefixes, prefixes depart too, and the facts name the VPC and the zone.
+fn prefixes(mut entries: Entries) -> Result<Entries, String> {
+    // Nobody wrote down what they lack. The daemon reads them anew at each start; until then the pool serves what it has.
+    entries.remove("facts");
+    for (key, entry) in &mut entries {
+        let changed = match key.split('/').next() {
+            Some("intent") => entry.pointer_mut("/Intent/call").and_then(call_asks),
+            Some("departed") => entry.pointer_mut("/Departed/0").map(address_departs),
+            _ => Some(()),
+        };
+        changed.ok_or_else(|| format!("{key} is {entry}"))?;
+    }
+    Ok(entries)
+}
+
+fn call_asks(call: &mut Value) -> Option<()> {
+    let call = call.as_object_mut()?;
+    for (name, counted) in [("CreateEni", "addresses"), ("Assign", "count")] {
+        if let Some(call) = call.get_mut(name) {
+            let call = call.as_object_mut()?;
+            let count = call.remove(counted)?;
+            call.insert("ask".to_owned(), json!({ "Addresses": count }));
+        }
+    }
+    if let Some(unassign) = call.get_mut("Unassign") {
+        unassign.as_object_mut()?.insert("prefixes".to_owned(), json!([]));
+    }
+    Some(())
+}
+
+fn address_departs(departed: &mut Value) {
+    *departed = json!({ "Address": departed.take() });
+}
