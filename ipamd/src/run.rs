@@ -33,6 +33,8 @@ use crate::{
 const EXIT_CONFIG: u8 = 64;
 /// How long requests in flight may take when the daemon stops; node has given up its own calls by then.
 const STOP_WITHIN: Duration = Duration::from_millis(9_000);
+/// How soon a ledger that could not be opened is tried again.
+const LEDGER_AGAIN: Duration = Duration::from_secs(1);
 
 /// The whole program.
 pub fn main() -> ExitCode {
@@ -88,12 +90,15 @@ async fn run(config: Config, notes: Vec<Note>) -> anyhow::Result<()> {
     let lock = RunLock::take(run_dir)?;
     let metrics = Arc::new(Metrics::default());
     let signs = Arc::new(Signs::new(run_dir, &boot));
-    let (ledger, opened) = RedbLedger::open(&lock, run_dir, &boot)?;
+    let Some((mut ledger, opened)) = open_ledger(&lock, run_dir, &boot, stop.clone()).await else { return Ok(()) };
     if let Opened::SetAside { why, at } = &opened {
         warn!(%why, at = %at.display(), "set the ledger aside and began a new one");
     }
     let (mut kernel, worker, told) = host::start(&config.wiring).context("preparing the kernel")?;
     let found = if opened == Opened::Kept { Vec::new() } else { kernel.leases().context("looking for pods' links")? };
+    if let Err(error) = ledger.settle(&found) {
+        warn!(%error, "the next start looks for pods' links again");
+    }
 
     let ec2 = Arc::new(LateEc2::new(config.http_timeout));
     let cloud = Arc::new(Metered::new(Arc::clone(&ec2), Arc::clone(&metrics)));
@@ -167,6 +172,32 @@ async fn run(config: Config, notes: Vec<Note>) -> anyhow::Result<()> {
     }
     info!("stopped");
     Ok(())
+}
+
+/// Waits until the disk takes the ledger; `None` when the daemon is stopped before.
+async fn open_ledger(
+    lock: &RunLock,
+    run_dir: &Path,
+    boot: &str,
+    mut stop: watch::Receiver<bool>,
+) -> Option<(RedbLedger, Opened)> {
+    let mut said = String::new();
+    loop {
+        match RedbLedger::open(lock, run_dir, boot) {
+            Ok(opened) => return Some(opened),
+            Err(error) => {
+                let why = error.to_string();
+                if why != said {
+                    error!(error = why, "could not open the ledger; trying again until it can be");
+                    said = why;
+                }
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LEDGER_AGAIN) => {}
+            _ = stop.wait_for(|stop| *stop) => return None,
+        }
+    }
 }
 
 /// Waits for the requests in flight.
