@@ -118,7 +118,9 @@ impl Vpc {
                 added.prefixes = book.pick_prefixes(*count, &[], order, self.settings.prefix_shortage)?;
             }
             Wanted::These(list) => {
-                (added.addresses, moved) = self.addresses_to_add(id, list, allow_reassignment)?;
+                let new = self.addresses_to_add(id, list, allow_reassignment)?;
+                added.addresses = new.iter().map(|(address, _)| *address).collect();
+                moved = new.into_iter().filter_map(|(address, from)| Some((from?, address))).collect();
                 self.check_room(eni, count(&added.addresses), 0)?;
             }
             // A prefix is never moved (guess). Asking for what one already has is granted, as with addresses (guess).
@@ -145,23 +147,23 @@ impl Vpc {
         })
     }
 
-    /// Which of the addresses are new on this ENI, and which of those leave another one.
+    /// Which of the addresses are new on this ENI, each with the ENI that it leaves for it.
     fn addresses_to_add(
         &self,
         id: &str,
         list: &[Ipv4Addr],
         allow_reassignment: bool,
-    ) -> Result<(Vec<Ipv4Addr>, Vec<(String, Ipv4Addr)>), Fault> {
+    ) -> Result<Vec<(Ipv4Addr, Option<String>)>, Fault> {
         if list.is_empty() {
             return Err(Fault::no_addresses_wanted());
         }
         refuse_duplicates(list)?;
         let book = &self.subnets[&self.eni(id)?.subnet].book;
-        let (mut added, mut moved) = (Vec::new(), Vec::new());
+        let mut added = Vec::new();
         for address in list {
             book.check(*address)?;
-            match book.holder(*address) {
-                None => {}
+            let from = match book.holder(*address) {
+                None => None,
                 // Guess: asking for what one already has is granted and adds nothing to the count.
                 Some(Holder::Address(holder)) if holder == id => continue,
                 Some(Holder::Prefix(_)) => return Err(Fault::address_in_prefix(*address)),
@@ -169,11 +171,11 @@ impl Vpc {
                 Some(Holder::Address(holder)) if self.enis[holder].holding.addresses.first() == Some(address) => {
                     return Err(Fault::primary_of_another(*address));
                 }
-                Some(Holder::Address(holder)) => moved.push((holder.to_owned(), *address)),
-            }
-            added.push(*address);
+                Some(Holder::Address(holder)) => Some(holder.to_owned()),
+            };
+            added.push((*address, from));
         }
-        Ok((added, moved))
+        Ok(added)
     }
 
     /// Nothing happens if one of them is not a secondary address or a prefix of this ENI (field). An address of a prefix is

@@ -93,7 +93,8 @@ impl Vpc {
     pub fn ec2(&mut self, now: Duration, rng: &mut impl Rng, request: Request) -> Result<Response, Fault> {
         self.settle(now);
         let action = request.action();
-        let then = self.now - if action.can_be_stale() { self.lag(rng) } else { Duration::ZERO };
+        let lag = if action.can_be_stale() { self.lag(rng) } else { Duration::ZERO };
+        let then = self.now.saturating_sub(lag);
         let response = self.answer(rng, request, then);
         let tally = self.tally.entry(action).or_default();
         match &response {
@@ -148,7 +149,7 @@ impl Vpc {
                 Duration::ZERO
             }
         };
-        self.next_lag.take().unwrap_or_else(drawn).min(most).min(self.now)
+        self.next_lag.take().unwrap_or_else(drawn).min(most)
     }
 
     fn tick(&mut self, to: Duration) {
@@ -358,7 +359,7 @@ pub(crate) fn new_id(rng: &mut dyn Rng, prefix: &str) -> String {
 
 impl Action {
     /// Reads of what changes by itself. The model keeps no past of the rest.
-    fn can_be_stale(self) -> bool {
+    pub fn can_be_stale(self) -> bool {
         matches!(self, Self::DescribeInstances | Self::DescribeNetworkInterfaces | Self::DescribeSubnets)
     }
 

@@ -108,7 +108,7 @@ fn block(octet: Octet, length: u8) -> Ipv4Net {
 }
 
 /// All addresses of a prefix.
-fn inside(prefix: &Ipv4Net) -> Ipv4AddrRange {
+fn inside(prefix: Ipv4Net) -> Ipv4AddrRange {
     Ipv4AddrRange::new(prefix.network(), prefix.broadcast())
 }
 
@@ -299,7 +299,7 @@ impl Small {
             for prefix in &eni.prefixes {
                 assert_eq!((prefix.prefix_len(), prefix.network().octets()[3] % 16), (28, 0), "{prefix} on {}", eni.id);
             }
-            for address in eni.addresses.iter().copied().chain(eni.prefixes.iter().flat_map(inside)) {
+            for address in eni.addresses.iter().copied().chain(eni.prefixes.iter().copied().flat_map(inside)) {
                 let offset = u32::from(address).wrapping_sub(first);
                 assert!((4..63).contains(&offset), "{address} on {} is reserved or not of {block}", eni.id);
                 let other = seen.insert(address, &eni.id);
@@ -414,7 +414,7 @@ proptest! {
         let (_, mut old) = past.into_iter().take_while(|(at, _)| *at <= then).last().expect("the first was made at zero");
         old.settle(then);
         let mut read = |request: Request| {
-            small.vpc.lag_next_read(small.now - then);
+            small.vpc.lag_next_read(small.now.saturating_sub(then));
             let stale = small.vpc.ec2(small.now, &mut small.rng, request.clone());
             assert_eq!(stale, old.ec2(then, &mut small.rng, request));
         };

@@ -69,7 +69,7 @@ fn what_is_in_use_stays_in_use_when_it_is_reserved_and_when_it_is_not_anymore() 
     let before = region.eni(&eni);
     let made = reserve(&mut region, "10.0.0.32/27", ReservationKind::Prefix).expect("addresses may be in use");
     assert_eq!(region.free(), 251 - 41 - 19, "13 of the 32 are in use");
-    assert_eq!(listed(&mut region), [made.clone()]);
+    assert_eq!(listed(&mut region), std::slice::from_ref(&made));
     let gone = region.must(Request::DeleteSubnetCidrReservation { reservation: made.id.clone() });
     assert_eq!(gone, Response::DeleteSubnetCidrReservation(made.clone()));
     assert_eq!((listed(&mut region), region.free(), region.eni(&eni)), (Vec::new(), 251 - 41, before));
