@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lab::world::Settings;
+use lab::{trouble::Faults, world::Settings};
 use sim::Times;
 
 #[tokio::main]
@@ -20,5 +20,5 @@ async fn main() -> anyhow::Result<()> {
         stop: Duration::from_millis(200),
     };
     let settings = Settings { ec2: sim::Settings { times, ..sim::Settings::default() }, ..Settings::default() };
-    Ok(lab::ec2::run(address, settings).await?)
+    Ok(lab::proxy::run(address, None, settings, Faults::default()).await?)
 }

@@ -6,11 +6,11 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    background, demo, ec2, fault,
+    background, demo, fault,
     interrupt::Signals,
-    play,
+    play, proxy,
     settings::{LabSettings, NodeSettings},
-    trouble::Latency,
+    trouble::{Faults, Latency, Trouble},
 };
 
 /// Bad usage (sysexits.h).
@@ -56,11 +56,14 @@ enum Command {
         #[command(subcommand)]
         order: play::Order,
     },
-    /// Serve EC2 alone, without nodes
+    /// Serve EC2 alone, without nodes, or make trouble in front of another EC2
     Ec2 {
         /// Where to listen
         #[arg(long, default_value = "127.0.0.1:4566")]
         listen: SocketAddr,
+        /// The other EC2, as 127.0.0.1:4567
+        #[arg(long)]
+        backend: Option<SocketAddr>,
     },
     /// Show everything once: pods on two nodes, every path between them, and the pool shrinking afterwards
     Demo {
@@ -70,10 +73,13 @@ enum Command {
         #[arg(long, default_value_t = 30)]
         pods: usize,
     },
-    /// Disturb the EC2 of a running lab
+    /// Make trouble in a running lab: between its nodes and EC2, and with their metadata
     Fault {
         #[command(flatten)]
         which: Which,
+        /// Not the lab's EC2, but one that `lab ec2` serves here, as 127.0.0.1:4566
+        #[arg(long)]
+        at: Option<SocketAddr>,
         #[command(subcommand)]
         fault: fault::Order,
     },
@@ -145,9 +151,9 @@ impl Command {
             Self::Down { which } => background::down(&which.prefix),
             Self::Exec { which, node, program } => background::exec(&which.prefix, &node, &program),
             Self::Pod { which, order } => order.carry_out(&which.prefix),
-            Self::Ec2 { listen } => serve_ec2(listen),
+            Self::Ec2 { listen, backend } => serve_ec2(listen, backend),
             Self::Demo { shape, pods } => demo::run(shape.settings("berth-demo"), pods),
-            Self::Fault { which, fault } => fault.send(&which.prefix),
+            Self::Fault { which, at, fault } => fault.send(&which.prefix, at),
         }
     }
 }
@@ -157,7 +163,7 @@ impl Shape {
         let prefix = self.prefix.clone().unwrap_or_else(|| prefix.to_owned());
         let types: Vec<&str> = (0..self.nodes).map(|_| self.instance_type.as_str()).collect();
         let mut settings = LabSettings::with_prefix(prefix).with_nodes(&types);
-        settings.world.latency = Latency::fixed(self.call_latency);
+        settings.trouble.latency = Latency::fixed(self.call_latency);
         settings.world.ec2.times.device = self.device_delay;
         settings
     }
@@ -177,13 +183,19 @@ impl Shape {
     }
 }
 
-fn serve_ec2(listen: SocketAddr) -> Result<ExitCode> {
+fn serve_ec2(listen: SocketAddr, backend: Option<SocketAddr>) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    eprintln!("EC2 at http://{listen}, region us-west-2, empty: make a VPC first. Ctrl-C ends it.");
+    match backend {
+        None => eprintln!("EC2 at http://{listen}, region us-west-2, empty: make a VPC first. Ctrl-C ends it."),
+        Some(backend) => eprintln!("The EC2 of http://{backend} at http://{listen}. Ctrl-C ends it."),
+    }
+    let LabSettings { world, trouble, .. } = LabSettings::default();
+    let trouble = if backend.is_some() { Trouble::default() } else { trouble };
     runtime.block_on(async {
         let mut signals = Signals::new()?;
+        let served = proxy::run(listen, backend, world, Faults::new(trouble));
         tokio::select! {
-            served = ec2::run(listen, LabSettings::default().world) => served.map(|()| ExitCode::SUCCESS).map_err(Into::into),
+            served = served => served.map(|()| ExitCode::SUCCESS).map_err(Into::into),
             _ = signals.next() => Ok(ExitCode::SUCCESS),
         }
     })

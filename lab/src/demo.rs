@@ -48,7 +48,7 @@ pub(crate) fn run(settings: LabSettings, pods: usize) -> Result<ExitCode> {
 }
 
 fn perform(settings: LabSettings, count: usize, show: &mut Show) -> Result<()> {
-    let (latency, device) = (*settings.world.latency.usual.end(), settings.world.ec2.times.device);
+    let (latency, device) = (settings.trouble.latency.usual.to_string(), settings.world.ec2.times.device);
     show.step("bringing up a VPC on this machine");
     let lab = Lab::start(settings)?;
     line(format!(
@@ -57,7 +57,7 @@ fn perform(settings: LabSettings, count: usize, show: &mut Show) -> Result<()> {
         lab.settings().subnet,
         cli::names(&lab.settings().nodes)
     ));
-    line(format!("EC2 takes {latency:?} a call; an attached ENI appears in its instance after {device:?}"));
+    line(format!("EC2 takes {latency} a call; an attached ENI appears in its instance after {device:?}"));
     line(format!(
         "outside: an internet host {}, an on-premises host {}",
         fabric::INTERNET_ADDRESS,

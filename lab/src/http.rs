@@ -1,14 +1,17 @@
-//! HTTP connections of the lab's servers: axum's routing over hyper, so that a request can also end without an answer.
+//! HTTP connections of the lab's servers: axum's routing over hyper, so that a request can also end without an answer; and the
+//! JSON of their admin paths.
 
 use std::{convert::Infallible, fmt, io};
 
 use axum::{
     Router,
     body::Body,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
@@ -60,4 +63,16 @@ async fn connection(stream: TcpStream, app: Router) {
     });
     // How a connection ends is the client's business, or was wanted.
     let _ended = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+/// Why an order on an admin path is not carried out.
+pub(crate) type Refusal = (StatusCode, String);
+
+pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(body).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
+}
+
+pub(crate) fn json(value: &impl Serialize) -> Response {
+    let text = serde_json::to_string(value).expect("these types have string keys and no failing parts");
+    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }

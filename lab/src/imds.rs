@@ -1,5 +1,6 @@
 //! Instance metadata, version 2 only, for one instance: what a VPC CNI and the AWS SDK ask for. Facts come from the
-//! [`World`], late by its `imds_lag`. It knows no namespace: whoever runs it opened the listener where it belongs.
+//! [`World`]; [`Faults`] say how late, how slow and what is left out. It knows no namespace: whoever runs it opened the listener
+//! where it belongs.
 //!
 //! Guess: an ENI is in metadata from the accepted attach until its detach begins.
 
@@ -20,12 +21,16 @@ use axum::{
 use ipnet::Ipv4Net;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use sim::responses::{AttachmentStatus, Instance, NetworkInterface};
-use tokio::{net::TcpListener, time::Instant};
+use tokio::{
+    net::TcpListener,
+    time::{Instant, sleep},
+};
 
 use crate::{
     ec2::dns_name,
     http::{self, NoAnswer},
-    world::{Service, World},
+    trouble::{Faults, Omitted},
+    world::World,
 };
 
 /// The role whose credentials metadata hands out.
@@ -37,15 +42,16 @@ const TOKEN_TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 const TTL: std::ops::RangeInclusive<u64> = 1..=21_600;
 
 /// Serves one instance's metadata until the listener fails; dropping it ends every connection.
-pub async fn serve(listener: TcpListener, world: Arc<World>, instance: String) -> io::Result<()> {
+pub async fn serve(listener: TcpListener, world: Arc<World>, faults: Arc<Faults>, instance: String) -> io::Result<()> {
     let tokens = Tokens { rng: StdRng::try_from_rng(&mut rand::rngs::SysRng)?, expiry: BTreeMap::new() };
-    let node = Arc::new(Node { world, instance, tokens: Mutex::new(tokens) });
+    let node = Arc::new(Node { world, faults, instance, tokens: Mutex::new(tokens) });
     http::serve(listener, Router::new().fallback(answer).with_state(node)).await
 }
 
 #[derive(Debug)]
 struct Node {
     world: Arc<World>,
+    faults: Arc<Faults>,
     instance: String,
     tokens: Mutex<Tokens>,
 }
@@ -57,8 +63,9 @@ struct Tokens {
 }
 
 async fn answer(State(node): State<Arc<Node>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
-    if !node.world.reachable(Service::Metadata) {
-        return NoAnswer.into_response();
+    let Some(latency) = node.faults.metadata_latency() else { return NoAnswer.into_response() };
+    if !latency.is_zero() {
+        sleep(latency).await;
     }
     let path = uri.path();
     if path == "/latest/api/token" {
@@ -70,7 +77,7 @@ async fn answer(State(node): State<Arc<Node>>, method: Method, uri: Uri, headers
     if !node.admits(&headers) {
         return refusal(StatusCode::UNAUTHORIZED);
     }
-    let found = path.strip_prefix("/latest/").and_then(|path| look_up(&node.tree()?, path));
+    let found = path.strip_prefix("/latest/").and_then(|path| look_up(&node.tree(path)?, path));
     found.map_or_else(
         || refusal(StatusCode::NOT_FOUND),
         |text| ([(header::CONTENT_TYPE, "text/plain")], text).into_response(),
@@ -99,9 +106,9 @@ impl Node {
         tokens.expiry.get(token).is_some_and(|expiry| *expiry > Instant::now())
     }
 
-    /// Everything below `/latest/`, by path; directories are what lies between.
-    fn tree(&self) -> Option<BTreeMap<String, String>> {
-        let (instance, cidrs) = self.world.metadata(&self.instance)?;
+    /// Everything below `/latest/`, by path, for whoever reads this path; directories are what lies between.
+    fn tree(&self, read: &str) -> Option<BTreeMap<String, String>> {
+        let (instance, cidrs) = self.world.metadata(&self.instance, self.faults.metadata_behind())?;
         let region = self.world.vpc(|vpc| vpc.settings().region.clone());
         let mut tree = BTreeMap::new();
         let document = identity_document(&instance, &region, self.world.wall_clock(instance.launched));
@@ -125,13 +132,27 @@ impl Node {
         }
         let subnets = self.world.vpc(|vpc| subnet_cidrs(vpc, &instance));
         for eni in present(&instance) {
+            if self.faults.leaves_out(&Omitted::Eni(eni.id.clone()), read.trim_end_matches('/') == MACS) {
+                continue;
+            }
+            let addresses = self.listed_addresses(eni, read);
+            put(&format!("network/interfaces/macs/{}/local-ipv4s", eni.mac), lines(&addresses));
             for (name, value) in interface(eni, &subnets, &cidrs) {
                 put(&format!("network/interfaces/macs/{}/{name}", eni.mac), value);
             }
         }
         Some(tree)
     }
+
+    fn listed_addresses(&self, eni: &NetworkInterface, read: &str) -> Vec<Ipv4Addr> {
+        let listing = read == format!("{MACS}/{}/local-ipv4s", eni.mac);
+        let left_out = |address: &Ipv4Addr| self.faults.leaves_out(&Omitted::Address(*address), listing);
+        eni.addresses.iter().copied().filter(|address| !left_out(address)).collect()
+    }
 }
+
+/// Where the MACs are listed.
+const MACS: &str = "meta-data/network/interfaces/macs";
 
 fn present(instance: &Instance) -> impl Iterator<Item = &NetworkInterface> {
     let leaving =
@@ -158,7 +179,6 @@ fn interface(
         ("subnet-id", eni.subnet.clone()),
         ("vpc-id", eni.vpc.clone()),
         ("local-hostname", dns_name(eni.addresses[0], &eni.zone)),
-        ("local-ipv4s", lines(&eni.addresses)),
         ("security-group-ids", lines(eni.groups.iter().map(|(id, _)| id))),
         ("security-groups", lines(eni.groups.iter().map(|(_, name)| name))),
         ("vpc-ipv4-cidr-blocks", lines(cidrs)),

@@ -8,8 +8,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use sim::Attached;
-use tokio::runtime::Runtime;
+use sim::{Attached, Fault, Request, Response};
+use tokio::{runtime::Runtime, time::sleep};
 
 use crate::{
     ec2,
@@ -18,12 +18,14 @@ use crate::{
     machine::{METADATA_ADDRESS, Machine},
     netns::Netns,
     node::Node,
+    proxy::Proxy,
     settings::{LabSettings, NodeSettings, directory_of},
+    trouble::Faults,
     wait,
     world::World,
 };
 
-/// Where EC2 listens inside every node.
+/// Where EC2 listens inside every node: the proxy, in front of the lab's EC2.
 pub const EC2_ADDRESS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 4566);
 
 const HTTP: u16 = 80;
@@ -36,6 +38,7 @@ const LAUNCH: Duration = Duration::from_secs(10);
 pub struct Lab {
     settings: LabSettings,
     world: Arc<World>,
+    ec2: Arc<Proxy>,
     network: Arc<Network>,
     nodes: Vec<Node>,
     /// Serves EC2 and metadata, and keeps the fabric up with the world. `None` once the lab is down.
@@ -82,8 +85,13 @@ impl Lab {
             machines: Mutex::default(),
         });
         drop(entered);
+        let backend =
+            tokio_listener(&runtime, TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listening on loopback")?)?;
+        let faults = Arc::new(Faults::new(settings.trouble.clone()));
+        let ec2 = Proxy::new(backend.local_addr()?, faults);
+        runtime.spawn(ended("EC2", ec2::serve(backend, Arc::clone(&world))));
         let wanted = settings.nodes.clone();
-        let mut lab = Self { settings, world, network, nodes: Vec::new(), runtime: Some(runtime) };
+        let mut lab = Self { settings, world, ec2, network, nodes: Vec::new(), runtime: Some(runtime) };
         for node in &wanted {
             lab.launch(node, &subnet).with_context(|| format!("launching the node {}", node.name))?;
         }
@@ -103,9 +111,10 @@ impl Lab {
         let primary = primary.context("the primary ENI did not appear")?;
         let host = machine.dhcp(&settings.name, &primary.link, &primary.eni)?;
         let ec2 = self.listen(machine.netns(), EC2_ADDRESS)?;
-        self.runtime().spawn(ended("EC2", ec2::serve(ec2, Arc::clone(&self.world))));
+        self.runtime().spawn(ended("the proxy", Arc::clone(&self.ec2).serve(ec2)));
         let metadata = self.listen(machine.netns(), SocketAddrV4::new(METADATA_ADDRESS, HTTP))?;
-        self.runtime().spawn(ended("metadata", imds::serve(metadata, Arc::clone(&self.world), instance.clone())));
+        let (world, faults) = (Arc::clone(&self.world), Arc::clone(self.faults()));
+        self.runtime().spawn(ended("metadata", imds::serve(metadata, world, faults, instance.clone())));
         let region = self.settings.world.ec2.region.clone();
         self.nodes.push(Node::new(
             &self.settings.prefix,
@@ -122,9 +131,7 @@ impl Lab {
     fn listen(&self, netns: &Netns, at: SocketAddrV4) -> Result<tokio::net::TcpListener> {
         let listener =
             netns.enter(|| TcpListener::bind(at))?.with_context(|| format!("listening at {at} in {}", netns.name()))?;
-        listener.set_nonblocking(true)?;
-        let _entered = self.runtime().enter();
-        Ok(tokio::net::TcpListener::from_std(listener)?)
+        tokio_listener(self.runtime(), listener)
     }
 
     /// A node by its name.
@@ -137,9 +144,30 @@ impl Lab {
         &self.nodes
     }
 
-    /// EC2 behind its API: the truth, and its faults.
+    /// EC2 behind its API: the truth.
     pub fn world(&self) -> &Arc<World> {
         &self.world
+    }
+
+    /// EC2's API as the nodes find it: who called what.
+    pub fn ec2(&self) -> &Arc<Proxy> {
+        &self.ec2
+    }
+
+    /// What goes wrong with EC2's API and with metadata.
+    pub fn faults(&self) -> &Arc<Faults> {
+        self.ec2.faults()
+    }
+
+    /// A call of EC2 that takes as long as a node's would, but is neither disturbed nor counted.
+    pub fn call(&self, request: Request) -> Result<Response, Fault> {
+        let (world, latency) = (Arc::clone(&self.world), self.faults().latency(request.action()));
+        self.block_on(async move {
+            sleep(latency / 2).await;
+            let response = world.make(request);
+            sleep(latency / 2).await;
+            response
+        })
     }
 
     /// What the lab was started with.
@@ -253,6 +281,12 @@ fn eni(attached: Attached) -> Eni {
         gateway: attached.gateway,
         addresses: attached.addresses,
     }
+}
+
+fn tokio_listener(runtime: &Runtime, listener: TcpListener) -> Result<tokio::net::TcpListener> {
+    listener.set_nonblocking(true)?;
+    let _entered = runtime.enter();
+    Ok(tokio::net::TcpListener::from_std(listener)?)
 }
 
 async fn ended(service: &'static str, serve: impl Future<Output = io::Result<()>>) {

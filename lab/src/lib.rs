@@ -22,6 +22,7 @@ pub mod node;
 pub mod node_port;
 mod play;
 pub mod pods;
+pub mod proxy;
 pub mod settings;
 pub mod teeth;
 pub mod traffic;

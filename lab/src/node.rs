@@ -2,8 +2,8 @@
 
 use std::{
     fs::{self, File},
-    io::{Read, Write},
-    net::{Ipv4Addr, SocketAddrV4, TcpStream},
+    io::{self, Read, Write},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::Arc,
@@ -231,6 +231,11 @@ impl Ipamd {
         }
     }
 
+    /// How it ended, if it did; killed or by itself.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
     /// SIGTERM, and waits for the end.
     pub fn stop(mut self) -> Result<ExitStatus> {
         self.signal(Signal::TERM)?;
@@ -276,10 +281,12 @@ pub(crate) fn get(netns: &Netns, at: SocketAddrV4, path: &str) -> Result<(u16, S
 
 /// The same for any request, given whole; it must ask for the connection to be closed.
 pub(crate) fn request(netns: &Netns, at: SocketAddrV4, request: &str) -> Result<(u16, String)> {
-    const TIMEOUT: Duration = Duration::from_secs(5);
-    let mut stream = netns
-        .enter(|| TcpStream::connect_timeout(&at.into(), TIMEOUT))?
-        .with_context(|| format!("connecting to {at}"))?;
+    exchange(netns.enter(|| TcpStream::connect_timeout(&at.into(), TIMEOUT))?, at.into(), request)
+}
+
+/// The same over a connection.
+pub(crate) fn exchange(stream: io::Result<TcpStream>, at: SocketAddr, request: &str) -> Result<(u16, String)> {
+    let mut stream = stream.with_context(|| format!("connecting to {at}"))?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.write_all(request.as_bytes())?;
     let mut reply = String::new();
@@ -288,3 +295,6 @@ pub(crate) fn request(netns: &Netns, at: SocketAddrV4, request: &str) -> Result<
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("an HTTP reply has a status")?;
     Ok((status, body.to_owned()))
 }
+
+/// How long an HTTP server of a lab may take.
+const TIMEOUT: Duration = Duration::from_secs(5);

@@ -9,7 +9,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 use ipnet::Ipv4Net;
 
-use crate::{trouble::Latency, world};
+use crate::{
+    trouble::{Latency, Trouble},
+    world,
+};
 
 /// Everything about a lab that can be chosen. The default is a VPC with two m5.large nodes, `a` and `b`.
 #[derive(Debug, Clone)]
@@ -22,8 +25,10 @@ pub struct LabSettings {
     pub subnet: Ipv4Net,
     /// The nodes, by name.
     pub nodes: Vec<NodeSettings>,
-    /// EC2: how long things take.
+    /// EC2: how long its transitions take.
     pub world: world::Settings,
+    /// What goes wrong from the start, and how long calls take.
+    pub trouble: Trouble,
     /// Where Berth's programs are.
     pub programs: Programs,
 }
@@ -86,8 +91,7 @@ impl LabSettings {
 
 impl Default for LabSettings {
     fn default() -> Self {
-        let mut world =
-            world::Settings { latency: Latency::fixed(Duration::from_millis(50)), ..world::Settings::default() };
+        let mut world = world::Settings::default();
         // A node is there when the lab is.
         world.ec2.times.start = Duration::ZERO;
         Self {
@@ -96,6 +100,7 @@ impl Default for LabSettings {
             subnet: "10.0.0.0/20".parse().expect("a CIDR"),
             nodes: Vec::new(),
             world,
+            trouble: Trouble { latency: Latency::fixed(Duration::from_millis(50)), ..Trouble::default() },
             programs: Programs::beside_this_one(),
         }
         .with_nodes(&["m5.large", "m5.large"])

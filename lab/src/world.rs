@@ -1,10 +1,9 @@
-//! The EC2 of a lab: `sim`'s model with a clock, network-like trouble, and somebody to tell when it changed.
+//! The EC2 of a lab: `sim`'s model with a clock and somebody to tell when it changed.
 //!
-//! Everything that the lab serves (EC2, metadata) or builds (links) reads this one [`World`]. It opens no socket and touches
-//! no kernel.
+//! Everything that the lab serves (EC2, metadata) or builds (links) reads this one [`World`]. It opens no socket, touches no
+//! kernel, and knows no trouble: calls are carried out at once.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
     future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
@@ -13,27 +12,20 @@ use std::{
 use ipnet::Ipv4Net;
 use rand::{SeedableRng, rngs::StdRng};
 use sim::{
-    Action, Attached, Fault, Request, Response, Times, Vpc,
-    requests::{CreateSubnet, LaunchEni, LaunchInterface, NewEni, RunInstances, Tags},
+    Attached, Fault, Request, Response, StaleReads, Times, Vpc,
+    requests::{CreateSubnet, Describe, LaunchEni, LaunchInterface, NewEni, RunInstances, Tags},
     responses::Instance,
 };
-use thiserror::Error;
 use tokio::{
     sync::Notify,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
-
-use crate::trouble::{Disturbance, Injection, Latency, When};
 
 /// How a [`World`] begins. Most of it can be changed while it runs.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// EC2 itself: its transition times, its guesses.
     pub ec2: sim::Settings,
-    /// How long a call takes on its way there and back.
-    pub latency: Latency,
-    /// How far metadata is behind EC2.
-    pub imds_lag: Duration,
     /// Same seed, same ids and MACs for the same calls.
     pub seed: u64,
 }
@@ -51,76 +43,18 @@ pub struct World {
 struct State {
     vpc: Vpc,
     rng: StdRng,
-    latency: Latency,
-    imds_lag: Duration,
-    /// Snapshots by their time, for metadata that lags; empty while `imds_lag` is zero.
-    history: VecDeque<(Duration, Vpc)>,
-    injections: Vec<Injection>,
-    unreachable: [bool; 2],
-    log: VecDeque<Logged>,
-    calls: BTreeMap<Action, u64>,
 }
 
-/// What can be cut off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Service {
-    /// EC2's API.
-    Ec2,
-    /// Instance metadata, of every node.
-    Metadata,
-}
-
-/// One call that reached EC2.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Logged {
-    /// When it arrived, since the world began.
-    pub at: Duration,
-    /// What was asked.
-    pub request: Request,
-    /// What the caller was told.
-    pub outcome: Outcome,
-}
-
-/// What a caller was told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Yes.
-    Accepted,
-    /// No, with this code.
-    Refused(String),
-    /// Nothing.
-    Lost,
-}
-
-/// Why a call has no answer.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum Trouble {
-    /// EC2 refused.
-    #[error("EC2 refused")]
-    Refused(#[source] Fault),
-    /// The connection ends without an answer.
-    #[error("no answer")]
-    Lost,
-}
-
-/// The log keeps so many calls.
-const LOG: usize = 10_000;
+/// How far back a world remembers. Metadata can lag and reads can be stale for that long, not longer.
+pub const HISTORY: Duration = Duration::from_mins(1);
 
 impl World {
     /// An empty region. Its clock starts now.
     pub fn new(settings: Settings) -> Arc<Self> {
-        let mut state = State {
-            vpc: Vpc::new(settings.ec2),
-            rng: StdRng::seed_from_u64(settings.seed),
-            latency: settings.latency,
-            imds_lag: Duration::ZERO,
-            history: VecDeque::new(),
-            injections: Vec::new(),
-            unreachable: [false; 2],
-            log: VecDeque::new(),
-            calls: BTreeMap::new(),
-        };
-        state.set_imds_lag(settings.imds_lag);
+        // Which reads are stale is for the proxy to say.
+        let stale_reads = StaleReads { most: HISTORY, permille: 0 };
+        let vpc = Vpc::new(sim::Settings { stale_reads, ..settings.ec2 });
+        let state = State { vpc, rng: StdRng::seed_from_u64(settings.seed) };
         Arc::new(Self {
             started: Instant::now(),
             started_at: SystemTime::now(),
@@ -129,36 +63,7 @@ impl World {
         })
     }
 
-    /// A call as a client on the network makes it: it takes time, it can fail, it is counted.
-    pub async fn call(&self, request: Request) -> Result<Response, Trouble> {
-        let action = request.action();
-        let (latency, disturbance) = {
-            let mut state = self.lock();
-            if state.unreachable[Service::Ec2 as usize] {
-                return Err(Trouble::Lost);
-            }
-            let State { latency, rng, .. } = &mut *state;
-            (latency.draw(action, rng), state.disturbance(action))
-        };
-        let at = self.now();
-        // The effect lies in the middle: a caller that gives up early may or may not have caused it.
-        sleep(latency / 2).await;
-        let result = self.disturbed(&request, disturbance.as_ref());
-        let outcome = match &result {
-            Ok(_) => Outcome::Accepted,
-            Err(Trouble::Refused(fault)) => Outcome::Refused(fault.code.to_string()),
-            Err(Trouble::Lost) => Outcome::Lost,
-        };
-        self.lock().record(Logged { at, request, outcome });
-        match disturbance {
-            Some(Disturbance::Hang(_)) => future::pending().await,
-            Some(Disturbance::Delay(more)) => sleep(latency / 2 + more).await,
-            _ => sleep(latency / 2).await,
-        }
-        result
-    }
-
-    /// A call made by whoever builds the world: at once, undisturbed, not counted.
+    /// A call of EC2, carried out at once.
     pub fn make(&self, request: Request) -> Result<Response, Fault> {
         self.change_by(|state, now| {
             let State { vpc, rng, .. } = state;
@@ -225,85 +130,30 @@ impl World {
         Changes { seen: self.vpc(Vpc::revision), world: Arc::clone(self) }
     }
 
-    /// What metadata tells about an instance, `imds_lag` behind EC2; `None` for an instance that never was.
-    pub fn metadata(&self, instance: &str) -> Option<(Instance, Vec<Ipv4Net>)> {
-        let look = |vpc: &Vpc| {
-            let described = vpc.described(instance)?;
-            let cidrs = vpc.cidrs_of(&described.vpc);
-            Some((described, cidrs))
-        };
+    /// A call answered as it was so long ago, or as far back as the world remembers: one of those that
+    /// [can be stale](sim::Action::can_be_stale).
+    pub fn read_as_of(&self, age: Duration, request: Request) -> Result<Response, Fault> {
+        self.change_by(|state, now| state.read_as_of(age, now, request))
+    }
+
+    /// What metadata tells about an instance when it is so far behind EC2; `None` for an instance that never was. An instance
+    /// knows what it was launched with, however young it is.
+    pub fn metadata(&self, instance: &str, behind: Duration) -> Option<(Instance, Vec<Ipv4Net>)> {
         self.change_by(|state, now| {
             state.vpc.settle(now);
-            let then = now.saturating_sub(state.imds_lag);
-            let known = state.history.iter().filter(|(_, vpc)| vpc.described(instance).is_some());
-            // An instance knows what it was launched with, however young it is.
-            let snapshot = known.clone().take_while(|(at, _)| *at <= then).last().or_else(|| known.clone().next());
-            match snapshot {
-                None => look(&state.vpc),
-                Some((_, vpc)) => {
-                    let mut old = vpc.clone();
-                    old.settle(then);
-                    look(&old)
-                }
-            }
+            let known = state.vpc.described(instance)?;
+            let age = behind.min(now.saturating_sub(known.launched));
+            let described = if age.is_zero() { Some(known) } else { state.described_as_of(age, now, instance) };
+            described.map(|instance| {
+                let cidrs = state.vpc.cidrs_of(&instance.vpc);
+                (instance, cidrs)
+            })
         })
-    }
-
-    /// The next calls that fit are disturbed.
-    pub fn inject(&self, injection: Injection) {
-        self.lock().injections.push(injection);
-    }
-
-    /// What is still to be disturbed.
-    pub fn injections(&self) -> Vec<Injection> {
-        self.lock().injections.clone()
-    }
-
-    /// Nothing is disturbed from now on.
-    pub fn clear_injections(&self) {
-        self.lock().injections.clear();
-    }
-
-    /// While a service is not reachable, connections to it end without an answer and without an effect.
-    pub fn set_reachable(&self, service: Service, reachable: bool) {
-        self.lock().unreachable[service as usize] = !reachable;
-    }
-
-    /// See [`World::set_reachable`].
-    pub fn reachable(&self, service: Service) -> bool {
-        !self.lock().unreachable[service as usize]
-    }
-
-    /// For calls from now on.
-    pub fn set_latency(&self, latency: Latency) {
-        self.lock().latency = latency;
     }
 
     /// EC2's transition times, for calls from now on.
     pub fn set_times(&self, change: impl FnOnce(&mut Times)) {
         change(&mut self.lock().vpc.settings_mut().times);
-    }
-
-    /// How far metadata is behind EC2, from now on.
-    pub fn set_imds_lag(&self, lag: Duration) {
-        self.lock().set_imds_lag(lag);
-    }
-
-    /// Calls that reached EC2, by action, since the beginning or the last [`World::forget_calls`].
-    pub fn calls(&self) -> BTreeMap<Action, u64> {
-        self.lock().calls.clone()
-    }
-
-    /// The latest calls that reached EC2, the oldest first.
-    pub fn log(&self) -> Vec<Logged> {
-        self.lock().log.iter().cloned().collect()
-    }
-
-    /// Starts counting and logging anew.
-    pub fn forget_calls(&self) {
-        let mut state = self.lock();
-        state.calls.clear();
-        state.log.clear();
     }
 
     /// Time since the world began: the model's virtual time.
@@ -314,23 +164,6 @@ impl World {
     /// A moment of the model's time on the wall clock.
     pub fn wall_clock(&self, at: Duration) -> SystemTime {
         self.started_at + at
-    }
-
-    fn disturbed(&self, request: &Request, disturbance: Option<&Disturbance>) -> Result<Response, Trouble> {
-        let before = match disturbance {
-            Some(Disturbance::Refuse(When::BeforeEffect, fault)) => Some(Trouble::Refused(fault.clone())),
-            Some(Disturbance::Lose(When::BeforeEffect) | Disturbance::Hang(When::BeforeEffect)) => Some(Trouble::Lost),
-            _ => None,
-        };
-        if let Some(trouble) = before {
-            return Err(trouble);
-        }
-        let response = self.make(request.clone()).map_err(Trouble::Refused)?;
-        match disturbance {
-            Some(Disturbance::Refuse(When::AfterEffect, fault)) => Err(Trouble::Refused(fault.clone())),
-            Some(Disturbance::Lose(When::AfterEffect) | Disturbance::Hang(When::AfterEffect)) => Err(Trouble::Lost),
-            _ => Ok(response),
-        }
     }
 
     /// Waits for a revision other than `seen`, and gives it.
@@ -355,14 +188,13 @@ impl World {
         }
     }
 
-    /// The one way to touch the model: whoever waits is told, and metadata that lags has its history.
+    /// The one way to touch the model: whoever waits is told.
     fn change_by<T>(&self, change: impl FnOnce(&mut State, Duration) -> T) -> T {
         let now = self.now();
         let mut state = self.lock();
         let before = state.vpc.revision();
         let result = change(&mut state, now);
         if state.vpc.revision() != before {
-            state.remember(now);
             drop(state);
             self.change.notify_waiters();
         }
@@ -376,40 +208,20 @@ impl World {
 }
 
 impl State {
-    fn disturbance(&mut self, action: Action) -> Option<Disturbance> {
-        let (at, found) =
-            self.injections.iter_mut().enumerate().find_map(|(at, injection)| Some((at, injection.hit(action)?)))?;
-        if self.injections[at].is_over() {
-            self.injections.remove(at);
+    fn read_as_of(&mut self, age: Duration, now: Duration, request: Request) -> Result<Response, Fault> {
+        if request.action().can_be_stale() {
+            // Nothing was before the beginning.
+            self.vpc.lag_next_read(age.min(now));
         }
-        Some(found)
+        self.vpc.ec2(now, &mut self.rng, request)
     }
 
-    fn record(&mut self, logged: Logged) {
-        *self.calls.entry(logged.request.action()).or_default() += 1;
-        self.log.push_back(logged);
-        if self.log.len() > LOG {
-            self.log.pop_front();
-        }
-    }
-
-    fn set_imds_lag(&mut self, lag: Duration) {
-        self.imds_lag = lag;
-        self.history.clear();
-        if !lag.is_zero() {
-            self.history.push_back((Duration::ZERO, self.vpc.clone()));
-        }
-    }
-
-    fn remember(&mut self, now: Duration) {
-        if self.imds_lag.is_zero() {
-            return;
-        }
-        self.history.push_back((now, self.vpc.clone()));
-        // All but the last of those that are old enough are of no use any more.
-        let then = now.saturating_sub(self.imds_lag);
-        while self.history.get(1).is_some_and(|(at, _)| *at <= then) {
-            self.history.pop_front();
+    fn described_as_of(&mut self, age: Duration, now: Duration, instance: &str) -> Option<Instance> {
+        match self.read_as_of(age, now, Request::DescribeInstances(Describe::one(instance))) {
+            Ok(Response::DescribeInstances(page)) => {
+                page.items.into_iter().flat_map(|reservation| reservation.instances).next()
+            }
+            _ => None,
         }
     }
 }

@@ -9,7 +9,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 fn settings(test: &str) -> LabSettings {
     let mut settings = LabSettings::with_prefix(format!("berth-{test}-{}", std::process::id()));
-    settings.world.latency = Latency::default();
+    settings.trouble.latency = Latency::default();
     settings.world.ec2.times = Times::INSTANT;
     settings
 }

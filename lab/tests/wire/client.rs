@@ -1,8 +1,12 @@
-//! A world with its servers on free ports of loopback, and the plainest of HTTP clients.
+//! A world with its servers on free ports of loopback, EC2 behind the proxy, and the plainest of HTTP clients.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use lab::world::{Settings, World};
+use lab::{
+    proxy::Proxy,
+    trouble::Faults,
+    world::{Settings, World},
+};
 use sim::Times;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -15,6 +19,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// A VPC with one subnet, EC2 over HTTP, and no waiting unless a test wants it.
 pub(crate) struct Lab {
     pub(crate) world: Arc<World>,
+    pub(crate) proxy: Arc<Proxy>,
+    pub(crate) faults: Arc<Faults>,
     pub(crate) vpc: String,
     pub(crate) subnet: String,
     ec2: SocketAddr,
@@ -39,17 +45,20 @@ impl Lab {
         let vpc = world.create_vpc("10.0.0.0/16".parse().expect("a block")).expect("a VPC can be made");
         let block = "10.0.0.0/24".parse().expect("a block");
         let subnet = world.create_subnet(&vpc, block, None).expect("a subnet can be made");
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
-        let ec2 = listener.local_addr().expect("it is bound");
+        let (listener, backend) = listen().await;
         tokio::spawn(lab::ec2::serve(listener, Arc::clone(&world)));
-        Self { world, vpc, subnet, ec2 }
+        let faults = Arc::new(Faults::default());
+        let proxy = Proxy::new(backend, Arc::clone(&faults));
+        let (listener, ec2) = listen().await;
+        tokio::spawn(Arc::clone(&proxy).serve(listener));
+        Self { world, proxy, faults, vpc, subnet, ec2 }
     }
 
     /// The metadata server of an instance.
     pub(crate) async fn metadata(&self, instance: &str) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
-        let address = listener.local_addr().expect("it is bound");
-        tokio::spawn(lab::imds::serve(listener, Arc::clone(&self.world), instance.to_owned()));
+        let (listener, address) = listen().await;
+        let (world, faults) = (Arc::clone(&self.world), Arc::clone(&self.faults));
+        tokio::spawn(lab::imds::serve(listener, world, faults, instance.to_owned()));
         address
     }
 
@@ -95,9 +104,21 @@ impl Lab {
 
     /// Makes EC2 misbehave, as another process does it.
     pub(crate) async fn fault(&self, order: &str) {
-        let answer = self.admin("POST", "/_lab/faults", order).await.expect("the admin path answers");
+        self.order("faults", order).await;
+    }
+
+    /// Any order over the admin path; it must be accepted.
+    pub(crate) async fn order(&self, path: &str, order: &str) {
+        let answer = self.admin("POST", &format!("/_lab/{path}"), order).await.expect("the admin path answers");
         assert_eq!(answer.status, 204, "{order}: {answer:?}");
     }
+}
+
+/// A free port of loopback.
+pub(crate) async fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
+    let address = listener.local_addr().expect("it is bound");
+    (listener, address)
 }
 
 impl Answer {

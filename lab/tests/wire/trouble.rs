@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use lab::{
-    trouble::Latency,
-    world::{Outcome, Service, Trouble},
+    proxy::Outcome,
+    trouble::{Latency, Service},
 };
-use sim::{Action, Request, requests::Describe};
+use sim::Action;
 
 use crate::client::Lab;
 
@@ -45,7 +45,7 @@ async fn an_answer_is_lost_with_or_without_the_effect() {
     lab.fault(r#"{"action": "CreateNetworkInterface", "kind": "lose", "when": "after"}"#).await;
     assert!(create(&lab).await.is_none());
     assert_eq!(enis(&lab), 1);
-    let outcomes: Vec<_> = lab.world.log().into_iter().map(|logged| logged.outcome).collect();
+    let outcomes: Vec<_> = lab.proxy.log().into_iter().map(|logged| logged.outcome).collect();
     assert_eq!(outcomes, [Outcome::Lost, Outcome::Lost]);
 }
 
@@ -85,12 +85,12 @@ async fn faults_skip_count_and_choose_their_action() {
         assert_eq!(lab.call(&describe).await.status, 200, "another action");
         statuses.push(create(&lab).await.expect("an answer").status);
     }
-    assert_eq!(statuses, [200, 400, 400, 200]);
-    assert_eq!(lab.world.injections(), []);
+    assert_eq!(statuses, [200, 500, 500, 200]);
+    assert_eq!(lab.faults.injections(), []);
 
     lab.fault(r#"{"count": 0, "kind": "refuse", "code": "InternalError"}"#).await;
     for _ in 0..3 {
-        assert_eq!(lab.call(&describe).await.status, 400, "any action, for ever");
+        assert_eq!(lab.call(&describe).await.status, 500, "any action, for ever");
     }
     let listed = lab.admin("GET", "/_lab/faults", "").await.expect("the admin path answers");
     assert!(listed.body.contains("InternalError"), "{listed:?}");
@@ -101,7 +101,7 @@ async fn faults_skip_count_and_choose_their_action() {
 #[tokio::test]
 async fn a_delay_and_a_latency_take_their_time() {
     let lab = Lab::start().await;
-    lab.world.set_latency(Latency::fixed(Duration::from_millis(80)));
+    lab.faults.set_latency(Latency::fixed(Duration::from_millis(80)));
     lab.fault(r#"{"action": "CreateNetworkInterface", "kind": "delay", "delay_ms": 150}"#).await;
     let started = Instant::now();
     assert_eq!(create(&lab).await.expect("an answer").status, 200);
@@ -122,15 +122,13 @@ async fn who_is_cut_off_gets_no_answer_no_effect_and_no_entry_in_the_log() {
             "",
         )
     };
-    lab.world.set_reachable(Service::Ec2, false);
+    lab.faults.set_reachable(Service::Ec2, false);
     assert!(create(&lab).await.is_none());
     assert!(lab.try_call(&[("Action", "Nonsense")]).await.is_none(), "not even an error is told");
-    let direct = lab.world.call(Request::DescribeVpcs(Describe::default())).await;
-    assert_eq!(direct, Err(Trouble::Lost));
     assert!(token().await.is_some(), "metadata is another service");
-    lab.admin("PATCH", "/_lab/settings", r#"{"ec2_reachable": true, "metadata_reachable": false}"#).await;
+    lab.order("reachable", r#"{"ec2": true, "metadata": false}"#).await;
     assert!(token().await.is_none());
-    assert_eq!((enis(&lab), lab.world.calls().len()), (1, 0));
+    assert_eq!((enis(&lab), lab.proxy.calls().len()), (1, 0));
     assert_eq!(create(&lab).await.expect("an answer").status, 200);
 }
 
@@ -140,17 +138,17 @@ async fn calls_are_counted_and_logged_with_what_was_asked() {
     create(&lab).await;
     create(&lab).await;
     lab.call(&[("Action", "DetachNetworkInterface"), ("AttachmentId", "eni-attach-0")]).await;
-    let calls = lab.world.calls();
+    let calls = lab.proxy.calls();
     assert_eq!(calls[&Action::CreateNetworkInterface], 2);
     assert_eq!(calls.values().sum::<u64>(), 3, "{calls:?}");
-    let last = lab.world.log().pop().expect("three calls");
+    let last = lab.proxy.log().pop().expect("three calls");
     assert_eq!(last.outcome, Outcome::Refused("InvalidAttachmentID.NotFound".into()));
     let counted = lab.admin("GET", "/_lab/calls", "").await.expect("the admin path answers");
     assert_eq!(counted.body, r#"{"CreateNetworkInterface":2,"DetachNetworkInterface":1}"#);
     let log = lab.admin("GET", "/_lab/log", "").await.expect("the admin path answers");
     assert!(log.body.contains(&lab.subnet), "{log:?}");
     lab.admin("DELETE", "/_lab/calls", "").await.expect("the admin path answers");
-    assert!(lab.world.calls().is_empty());
+    assert!(lab.proxy.calls().is_empty());
 }
 
 #[tokio::test]
@@ -181,5 +179,5 @@ async fn a_wrong_order_is_refused_with_the_reason() {
         assert_eq!(answer.status, 400, "{order}");
         assert!(answer.body.contains(reason), "{order}: {answer:?}");
     }
-    assert_eq!(lab.world.injections(), []);
+    assert_eq!(lab.faults.injections(), []);
 }

@@ -68,5 +68,5 @@ async fn what_the_builder_of_the_world_does_is_not_counted() {
     let lab = Lab::start().await;
     lab.launch();
     lab.world.make(Request::DeleteNetworkInterface { eni: "eni-0".into() }).expect_err("there is none");
-    assert!(lab.world.calls().is_empty() && lab.world.log().is_empty());
+    assert!(lab.proxy.calls().is_empty() && lab.proxy.log().is_empty());
 }

@@ -111,14 +111,16 @@ fn create_attach_device(lab: &Lab) -> Result<Duration> {
     let begun = Instant::now();
     let made =
         CreateNetworkInterface { eni: NewEni { subnet, ..NewEni::default() }, ..CreateNetworkInterface::default() };
-    let eni = match call(lab, Request::CreateNetworkInterface(made))? {
+    let eni = match lab.call(Request::CreateNetworkInterface(made))? {
         Response::CreateNetworkInterface { eni, .. } => eni.id,
         other => anyhow::bail!("CreateNetworkInterface answered {other:?}"),
     };
-    call(
-        lab,
-        Request::AttachNetworkInterface { eni: eni.clone(), instance: instance.clone(), device_index: 1, card: 0 },
-    )?;
+    lab.call(Request::AttachNetworkInterface {
+        eni: eni.clone(),
+        instance: instance.clone(),
+        device_index: 1,
+        card: 0,
+    })?;
     let visible =
         || lab.world().attached(&instance).into_iter().find(|attached| attached.eni == eni && attached.device_visible);
     wait::until(PATIENCE, visible).context("the device did not appear")?;
@@ -127,7 +129,3 @@ fn create_attach_device(lab: &Lab) -> Result<Duration> {
     Ok(took)
 }
 
-fn call(lab: &Lab, request: Request) -> Result<Response> {
-    let world = std::sync::Arc::clone(lab.world());
-    Ok(lab.block_on(async move { world.call(request).await })?)
-}

@@ -45,11 +45,11 @@ impl Bed {
         prepare: impl FnOnce(&Lab) -> Result<()>,
     ) -> Result<Self> {
         let mut settings = LabSettings::with_prefix(PREFIX).with_nodes(&[INSTANCE_TYPE, INSTANCE_TYPE]);
-        settings.world.latency = Latency::fixed(latency);
+        settings.trouble.latency = Latency::fixed(latency);
         settings.world.ec2.times = times;
         let lab = Lab::start(settings).context("starting a lab")?;
         prepare(&lab)?;
-        lab.world().forget_calls();
+        lab.ec2().forget_calls();
         let [node, bare] = lab.nodes() else { bail!("the lab has {} nodes", lab.nodes().len()) };
         let (node, bare) = (node.clone(), bare.clone());
         let ipamd = node.start_ipamd(environment)?;
@@ -73,22 +73,22 @@ impl Bed {
 
     /// EC2 calls of the daemon, since it started.
     pub fn calls(&self) -> u64 {
-        self.lab.world().calls().values().sum()
+        self.lab.ec2().calls().values().sum()
     }
 
     /// Each action and how often, for a remark.
     pub fn calls_by_action(&self) -> String {
-        let calls = self.lab.world().calls();
+        let calls = self.lab.ec2().calls();
         calls.iter().map(|(action, count)| format!("{action} {count}")).collect::<Vec<_>>().join(", ")
     }
 
     /// Waits until the daemon has not called EC2 for that long.
     pub fn quiet(&self, time: Duration) -> Result<()> {
-        let begun = self.lab.world().now();
+        let begun = self.lab.ec2().now();
         let calm = || {
-            let world = self.lab.world();
-            let last = world.log().last().map_or(begun, |call| call.at.max(begun));
-            (world.now().saturating_sub(last) >= time).then_some(())
+            let ec2 = self.lab.ec2();
+            let last = ec2.log().last().map_or(begun, |call| call.at.max(begun));
+            (ec2.now().saturating_sub(last) >= time).then_some(())
         };
         wait::until(PATIENCE, calm)
             .with_context(|| format!("the daemon went on calling EC2 for {PATIENCE:?}: {}", self.calls_by_action()))

@@ -9,8 +9,8 @@ use lab::{
     Lab,
     node::Ipamd,
     pods::{Pod, at_once},
+    trouble::Service,
     wait,
-    world::Service,
 };
 
 use crate::node::{self, PATIENCE, books_agree, eventually, leases};
@@ -96,8 +96,8 @@ fn free_addresses_of_this_boot_are_served_without_ec2_and_metadata() {
     let node = &lab.nodes()[0];
     eventually("warm again", node, || (node::ask(node, "pool")["counts"]["free"].as_u64() >= Some(4)).then_some(()));
     daemon.kill().expect("killed");
-    lab.world().set_reachable(Service::Ec2, false);
-    lab.world().set_reachable(Service::Metadata, false);
+    lab.faults().set_reachable(Service::Ec2, false);
+    lab.faults().set_reachable(Service::Metadata, false);
     let _daemon = start(&lab);
     pods[1].add().expect("a free address by the ledger");
     assert_eq!(leases(node).len(), 2);

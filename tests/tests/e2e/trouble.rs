@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use lab::{
     pods::at_once,
-    trouble::{Disturbance, Injection, When},
-    world::Service,
+    trouble::{Disturbance, Injection, Service, When},
 };
 use sim::Action;
 
@@ -15,7 +14,7 @@ use crate::node::{self, PATIENCE, books_agree, eventually, refusal};
 fn without_metadata_and_a_ledger_it_keeps_trying_and_adds_fail_with_the_reason() {
     let lab = node::lab("nometa", &["m5.large"]);
     let node = &lab.nodes()[0];
-    lab.world().set_reachable(Service::Metadata, false);
+    lab.faults().set_reachable(Service::Metadata, false);
     let mut daemon = node.spawn_ipamd(&[]).expect("spawned");
     eventually("not ready, and it says why", node, || {
         node.get("/readyz").ok().filter(|(status, body)| *status == 503 && body.contains("metadata"))
@@ -26,7 +25,7 @@ fn without_metadata_and_a_ledger_it_keeps_trying_and_adds_fail_with_the_reason()
         _ => None,
     });
     assert_eq!(refused.code, 11, "{refused}");
-    lab.world().set_reachable(Service::Metadata, true);
+    lab.faults().set_reachable(Service::Metadata, true);
     daemon.wait_ready(Duration::from_secs(60)).expect("ready once metadata answers");
     pod.add().expect("an address");
 }
@@ -35,7 +34,7 @@ fn without_metadata_and_a_ledger_it_keeps_trying_and_adds_fail_with_the_reason()
 fn without_ec2_and_a_ledger_adds_fail_with_the_reason_until_it_answers() {
     let lab = node::lab("noec2", &["m5.large"]);
     let node = &lab.nodes()[0];
-    lab.world().set_reachable(Service::Ec2, false);
+    lab.faults().set_reachable(Service::Ec2, false);
     let mut daemon = node.spawn_ipamd(&[]).expect("spawned");
     let mut pod = node.pod("p").expect("a sandbox");
     let refused = eventually("the reason", node, || match pod.call("ADD", None).ok()? {
@@ -43,7 +42,7 @@ fn without_ec2_and_a_ledger_adds_fail_with_the_reason_until_it_answers() {
         _ => None,
     });
     assert_eq!(refused.code, 11, "{refused}");
-    lab.world().set_reachable(Service::Ec2, true);
+    lab.faults().set_reachable(Service::Ec2, true);
     daemon.wait_ready(Duration::from_secs(60)).expect("ready once EC2 answers");
     pod.add().expect("an address");
 }
@@ -74,7 +73,7 @@ fn lost_answers_lose_no_address_and_no_eni() {
     let lab = node::lab("lost-answers", &["m5.large"]);
     let node = &lab.nodes()[0];
     for action in [Action::CreateNetworkInterface, Action::AttachNetworkInterface] {
-        lab.world().inject(Injection::once(action, Disturbance::Lose(When::AfterEffect)));
+        lab.faults().inject(Injection::once(action, Disturbance::Lose(When::AfterEffect)));
     }
     let _daemon = node.start_ipamd(&[]).expect("a daemon");
     let mut pods: Vec<_> = (0..15).map(|n| node.pod(&format!("p{n}")).expect("a sandbox")).collect();
