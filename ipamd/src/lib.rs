@@ -4,6 +4,7 @@
 //! that could live in [`pool`].
 
 pub mod admin;
+pub mod checkpoint;
 pub mod clock;
 pub mod config;
 pub mod convert;

@@ -2,7 +2,9 @@
 //!
 //! Owns the order: lock, ledger, kernel, socket, then everything that may take long. Decides nothing about addresses.
 
-use std::{io::Write as _, path::Path, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet, io::Write as _, net::Ipv4Addr, path::Path, process::ExitCode, sync::Arc, time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use pool::Event;
@@ -16,8 +18,9 @@ use tracing::{error, info, warn};
 
 use crate::{
     admin::{self, Admin},
+    checkpoint,
     clock::{self, NodeClock},
-    config::{self, Config, Note},
+    config::{self, Config, Note, Unknown},
     convert::Facing,
     facts::{Facts, LateEc2},
     grpc,
@@ -53,7 +56,11 @@ pub fn main() -> ExitCode {
             return ExitCode::from(EXIT_CONFIG);
         }
     };
+    let unknown = config::unknown(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()));
     if invocation.check_config {
+        for unknown in &unknown {
+            drop(writeln!(std::io::stderr(), "{unknown}"));
+        }
         // A reader that stopped reading has seen what it wanted.
         drop(write!(std::io::stdout(), "{config}"));
         return ExitCode::SUCCESS;
@@ -69,7 +76,7 @@ pub fn main() -> ExitCode {
         .thread_stack_size(512 << 10)
         .build()
         .context("starting the runtime")
-        .and_then(|runtime| runtime.block_on(run(config, notes)));
+        .and_then(|runtime| runtime.block_on(run(config, notes, unknown)));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -79,12 +86,15 @@ pub fn main() -> ExitCode {
     }
 }
 
-async fn run(config: Config, notes: Vec<Note>) -> anyhow::Result<()> {
+async fn run(config: Config, notes: Vec<Note>, unknown: Vec<Unknown>) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     let boot = clock::boot_id().context("reading the boot id")?;
     info!(version = crate::VERSION, "starting");
     for Note { variable, why } in notes {
         info!(variable, why, "a variable changes nothing");
+    }
+    for Unknown { variable, nearest } in unknown {
+        warn!(variable, nearest, "a variable is not known");
     }
     let run_dir = config.run_dir.as_path();
     let lock = RunLock::take(run_dir)?;
@@ -94,8 +104,14 @@ async fn run(config: Config, notes: Vec<Note>) -> anyhow::Result<()> {
     if let Opened::SetAside { why, at } = &opened {
         warn!(%why, at = %at.display(), "set the ledger aside and began a new one");
     }
-    let (mut kernel, worker, told) = host::start(&config.wiring).context("preparing the kernel")?;
-    let found = if opened == Opened::Kept { Vec::new() } else { kernel.leases().context("looking for pods' links")? };
+    let (mut kernel, worker, told) =
+        host::start(&config.wiring, config.policy.reclaim_after).context("preparing the kernel")?;
+    let mut found = Vec::new();
+    if opened != Opened::Kept {
+        found = kernel.leases().context("looking for pods' links")?;
+        found.extend(checkpoint::leases(&config.checkpoint, kernel.traces(), &config.wiring.numbering()));
+    }
+    let foreign = kernel.traces().addresses();
     if let Err(error) = ledger.settle(&found) {
         warn!(%error, "the next start looks for pods' links again");
     }
@@ -109,6 +125,7 @@ async fn run(config: Config, notes: Vec<Note>) -> anyhow::Result<()> {
         // Before anything can be handed out: what is sent first is applied first.
         handle.send(Event::Found(found));
     }
+    handle.send(Event::Foreign(foreign.clone()));
 
     let worker = Arc::new(worker);
     let facts = Facts {
@@ -128,7 +145,7 @@ async fn run(config: Config, notes: Vec<Note>) -> anyhow::Result<()> {
     };
 
     let mut tasks = JoinSet::new();
-    tasks.spawn(forward(told, handle.clone(), Arc::clone(&signs)));
+    tasks.spawn(forward(told, handle.clone(), Arc::clone(&signs), foreign));
     tasks.spawn(Spool::new(run_dir, &boot).keep(handle.clone(), Arc::clone(&metrics)));
     tasks.spawn(facts.keep());
     if let Some(listener) = admin {
@@ -211,12 +228,26 @@ async fn finish(server: tokio::task::JoinHandle<Result<(), tonic::transport::Err
     drop(std::fs::remove_file(run_dir.join(grpc::SOCKET)));
 }
 
-/// Ends only when the kernel's thread has ended.
-async fn forward(mut told: mpsc::UnboundedReceiver<Told>, handle: node::Handle, signs: Arc<Signs>) {
+/// Ends only when the kernel's thread has ended. `foreign` is what the pool was told last.
+async fn forward(
+    mut told: mpsc::UnboundedReceiver<Told>,
+    handle: node::Handle,
+    signs: Arc<Signs>,
+    mut foreign: BTreeSet<Ipv4Addr>,
+) {
     while let Some(told) = told.recv().await {
         match told {
             Told::Event(event) => handle.send(event),
             Told::Links(links) => signs.set_links(links),
+            Told::Seen(seen) => {
+                if foreign != *seen.foreign() {
+                    foreign.clone_from(seen.foreign());
+                    handle.send(Event::Foreign(foreign.clone()));
+                }
+                if let Some(sandboxes) = handle.read(move |state, _| seen.sandboxes(state.leases())).await {
+                    handle.send(Event::Sandboxes(sandboxes));
+                }
+            }
         }
     }
 }

@@ -4,11 +4,14 @@
 //! A variable of amazon-vpc-cni whose behaviour is missing here is refused by name, and only when its value asks for that behaviour.
 
 mod cli;
+mod missing;
+mod policy;
 mod reader;
+mod shown;
+mod unknown;
 mod variables;
 
 use std::{
-    collections::BTreeMap,
     fmt,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
@@ -17,10 +20,11 @@ use std::{
 
 use datapath::names::Numbering;
 use ipnet::Ipv4Net;
-use pool::{Policy, Warm};
+use pool::Policy;
 
 pub use cli::{Invocation, invocation};
 pub use reader::{Mistake, Note};
+pub use unknown::{Unknown, unknown};
 pub use variables::{VARIABLES, Variable};
 
 use reader::Reader;
@@ -36,6 +40,8 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// BERTH_STATE_DIR.
     pub state_dir: PathBuf,
+    /// AWS_VPC_K8S_CNI_BACKING_STORE: what amazon-vpc-cni left, read at a first start.
+    pub checkpoint: PathBuf,
     /// BERTH_METRICS_BIND; `None` with DISABLE_METRICS.
     pub metrics: Option<SocketAddr>,
     /// HTTP_TIMEOUT.
@@ -141,13 +147,14 @@ impl std::error::Error for Mistakes {}
 /// Reads every variable through `lookup`; the notes name what is set and changes nothing.
 pub fn parse(lookup: &dyn Fn(&str) -> Option<String>) -> Result<(Config, Vec<Note>), Mistakes> {
     let mut from = Reader::new(lookup);
-    refuse_what_is_missing(&mut from);
-    note_what_changes_nothing(&mut from);
+    missing::refuse(&mut from);
+    missing::note(&mut from);
     let config = Config {
-        policy: policy(&mut from),
+        policy: policy::read(&mut from),
         add_deadline: from.duration("BERTH_ADD_DEADLINE").unwrap_or(Duration::from_secs(45)),
         run_dir: directory(&mut from, "BERTH_RUN_DIR", "/run/berth"),
         state_dir: directory(&mut from, "BERTH_STATE_DIR", "/var/lib/berth"),
+        checkpoint: directory(&mut from, "AWS_VPC_K8S_CNI_BACKING_STORE", "/var/run/aws-node/ipam.json"),
         metrics: metrics(&mut from),
         http_timeout: http_timeout(&mut from),
         wiring: wiring(&mut from),
@@ -167,39 +174,6 @@ pub fn parse(lookup: &dyn Fn(&str) -> Option<String>) -> Result<(Config, Vec<Not
             .unwrap_or(LogLevel::Info),
     };
     if from.mistakes.is_empty() { Ok((config, from.notes)) } else { Err(Mistakes(from.mistakes)) }
-}
-
-fn policy(from: &mut Reader<'_>) -> Policy {
-    let enis = from.count("WARM_ENI_TARGET", 0).unwrap_or(1);
-    let warm = from.count("WARM_IP_TARGET", 1).unwrap_or(0);
-    let minimum = from.count("MINIMUM_IP_TARGET", 1).unwrap_or(0);
-    let seconds = from
-        .value("IP_COOLDOWN_PERIOD", "a whole number of seconds, 0 or more", |value| value.parse::<u32>().ok())
-        .unwrap_or(30);
-    Policy {
-        warm: if warm > 0 || minimum > 0 { Warm::Addresses { warm, minimum } } else { Warm::Enis(enis) },
-        max_eni: from.count("MAX_ENI", 1),
-        max_pods: from.within("BERTH_MAX_PODS", 1..=u32::MAX),
-        cooling: Duration::from_secs(seconds.into()),
-        shrink_after: from.duration("BERTH_SHRINK_AFTER").unwrap_or(Duration::from_secs(60)),
-        manage_untagged: from.switch("MANAGE_UNTAGGED_ENI").unwrap_or(true),
-        cluster: from.text("CLUSTER_NAME"),
-        tags: tags(from),
-        ..Policy::default()
-    }
-}
-
-/// amazon-vpc-cni leaves out keys that only it may write; so do we, and say so.
-fn tags(from: &mut Reader<'_>) -> BTreeMap<String, String> {
-    let allowed = r#"a JSON object of strings such as {"team":"network"}"#;
-    let mut tags: BTreeMap<String, String> =
-        from.value("ADDITIONAL_ENI_TAGS", allowed, |value| serde_json::from_str(value).ok()).unwrap_or_default();
-    let before = tags.len();
-    tags.retain(|key, _| !key.contains("k8s.amazonaws.com"));
-    if tags.len() < before {
-        from.notes.push(Note { variable: "ADDITIONAL_ENI_TAGS", why: "keys with k8s.amazonaws.com are left out" });
-    }
-    tags
 }
 
 fn directory(from: &mut Reader<'_>, variable: &'static str, default: &str) -> PathBuf {
@@ -264,154 +238,6 @@ fn network_policy_mode(from: &mut Reader<'_>) -> String {
         from.wrong(variable, mode, "strict enforcing is not there yet; none and standard are accepted");
     }
     mode.to_owned()
-}
-
-/// What amazon-vpc-cni can do and Berth cannot, and what Berth is to do and cannot yet.
-fn refuse_what_is_missing(from: &mut Reader<'_>) {
-    from.lacks("ENABLE_PREFIX_DELEGATION", true, "prefix delegation is not there yet");
-    from.lacks("ENABLE_IPv4", false, "pods without IPv4 are not there yet");
-    from.lacks("ENABLE_IPv6", true, "IPv6 is not there yet");
-    from.lacks("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", true, "custom networking is not there yet");
-    from.lacks("ENABLE_POD_ENI", true, "security groups for pods are not there yet");
-    from.lacks("ENABLE_MULTI_NIC", true, "network cards beyond the first are not there yet");
-    from.lacks("ENABLE_V6_EGRESS", true, "IPv6 egress is not there yet");
-    from.lacks("ENABLE_BANDWIDTH_PLUGIN", true, "chaining the bandwidth plugin is not there yet");
-    from.lacks("ANNOTATE_POD_IP", true, "annotating pods is not there yet");
-    from.lacks("DISABLE_NETWORK_RESOURCE_PROVISIONING", true, "running without provisioning is not there yet");
-    from.lacks("ENABLE_IMDS_ONLY_MODE", true, "running without EC2 is not there yet");
-    from.lacks("BERTH_FORWARD_ACCEPT", true, "touching the FORWARD chain is not there yet");
-    from.lacks("BERTH_EARLY_REUSE", true, "early reuse is not there yet");
-    from.lacks("BERTH_TAINT", true, "tainting the node is not there yet");
-    if from.word("BERTH_WARM", &[("targets", false), ("demand", true)]) == Some(true) {
-        from.wrong("BERTH_WARM", "demand", "following the node's pods is not there yet; only targets is accepted");
-    }
-    if from.word("BERTH_POD_IMDS", &[("allow", false), ("deny", true)]) == Some(true) {
-        from.wrong("BERTH_POD_IMDS", "deny", "keeping pods from metadata is not there yet; only allow is accepted");
-    }
-    if let Some(budget) = from.text("BERTH_EC2_BUDGET") {
-        from.wrong("BERTH_EC2_BUDGET", budget, "budgets of EC2 calls are not there yet; leave it empty");
-    }
-    let mark = from.value("AWS_VPC_K8S_CNI_CONNMARK", "a number such as 128 or 0x80", |value| {
-        let hex = value.strip_prefix("0x").or_else(|| value.strip_prefix("0X"));
-        hex.map_or_else(|| value.parse().ok(), |digits| u32::from_str_radix(digits, 16).ok())
-    });
-    if mark.is_some_and(|mark| mark != 0x80) {
-        let value = from.text("AWS_VPC_K8S_CNI_CONNMARK").unwrap_or_default();
-        from.wrong("AWS_VPC_K8S_CNI_CONNMARK", value, "this mark is not used here; move ours with BERTH_MARK_SHIFT");
-    }
-}
-
-/// Variables that are read so that a wrong value is found, or that are only known so that they can be named.
-fn note_what_changes_nothing(from: &mut Reader<'_>) {
-    const KUBERNETES: &str = "without Kubernetes it has no effect";
-    const SWITCH_IS_OFF: &str = "its switch is off";
-    from.word("BERTH_KUBERNETES", &[("auto", ()), ("off", ())]);
-    for switch in [
-        "BERTH_CNI_EXCLUSIVE",
-        "AWS_MANAGE_ENIS_NON_SCHEDULABLE",
-        "ENABLE_SUBNET_DISCOVERY",
-        "DISABLE_LEAKED_ENI_CLEANUP",
-        "DISABLE_INTROSPECTION",
-    ] {
-        from.switch(switch);
-    }
-    from.count("WARM_PREFIX_TARGET", 0);
-    from.without_effect("WARM_PREFIX_TARGET", SWITCH_IS_OFF);
-    from.word("POD_SECURITY_GROUP_ENFORCING_MODE", &[("strict", ()), ("standard", ())]);
-    from.without_effect("POD_SECURITY_GROUP_ENFORCING_MODE", SWITCH_IS_OFF);
-    from.without_effect("ENI_CONFIG_ANNOTATION_DEF", SWITCH_IS_OFF);
-    from.without_effect("ENI_CONFIG_LABEL_DEF", SWITCH_IS_OFF);
-    from.without_effect("CLUSTER_ENDPOINT", KUBERNETES);
-    from.without_effect("MY_POD_NAME", KUBERNETES);
-    from.without_effect("BERTH_CRI_ENDPOINT", "lost leases are rebuilt from the kernel alone");
-    from.without_effect("AWS_VPC_K8S_CNI_BACKING_STORE", "the ledger is in BERTH_RUN_DIR");
-    from.without_effect("AWS_VPC_K8S_CNI_CONFIGURE_RPFILTER", "it has none in amazon-vpc-cni either");
-    from.without_effect("VPC_CNI_VERSION", "our own version is told");
-    from.without_effect("AWS_EC2_ENDPOINT", "EC2's endpoint is AWS_ENDPOINT_URL_EC2");
-    from.without_effect("INTROSPECTION_BIND_ADDRESS", "ipamctl takes its place");
-    from.without_effect("AWS_VPC_K8S_CNI_LOG_FILE", "logs go to stderr");
-}
-
-impl fmt::Display for Config {
-    /// One `VARIABLE=value` a line: given back to the daemon, it gives the same configuration.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without `..`, so that a new setting cannot be left out.
-        let Self {
-            policy: Policy { warm, max_eni, max_pods, cooling, shrink_after, manage_untagged, cluster, tags, .. },
-            add_deadline,
-            run_dir,
-            state_dir,
-            metrics,
-            http_timeout,
-            wiring:
-                Wiring {
-                    external_snat,
-                    no_snat,
-                    by_main,
-                    ports,
-                    eni_mtu,
-                    pod_mtu,
-                    link_prefix,
-                    mark_shift,
-                    table_base,
-                    priority_base,
-                    node_ports,
-                },
-            network_policy_mode,
-            node_name,
-            log_level,
-        } = self;
-        let or_empty = |value: &Option<u32>| value.map_or_else(String::new, |value| value.to_string());
-        let networks = |list: &[Ipv4Net]| list.iter().map(Ipv4Net::to_string).collect::<Vec<_>>().join(",");
-        let (enis, addresses, minimum) = match warm {
-            Warm::Enis(enis) => (*enis, 0, 0),
-            Warm::Addresses { warm, minimum } => (1, *warm, *minimum),
-            Warm::Prefixes(_) | Warm::Demand => (1, 0, 0),
-        };
-        writeln!(f, "BERTH_RUN_DIR={}", run_dir.display())?;
-        writeln!(f, "BERTH_STATE_DIR={}", state_dir.display())?;
-        match metrics {
-            Some(bind) => writeln!(f, "BERTH_METRICS_BIND={bind}")?,
-            None => writeln!(f, "DISABLE_METRICS=true")?,
-        }
-        writeln!(f, "BERTH_ADD_DEADLINE={}", humantime::format_duration(*add_deadline))?;
-        writeln!(f, "BERTH_MAX_PODS={}", or_empty(max_pods))?;
-        writeln!(f, "BERTH_SHRINK_AFTER={}", humantime::format_duration(*shrink_after))?;
-        writeln!(f, "AWS_VPC_CNI_NODE_PORT_SUPPORT={node_ports}")?;
-        writeln!(f, "BERTH_MARK_SHIFT={mark_shift}")?;
-        writeln!(f, "BERTH_TABLE_BASE={table_base}")?;
-        writeln!(f, "BERTH_PRIORITY_BASE={priority_base}")?;
-        writeln!(f, "WARM_ENI_TARGET={enis}")?;
-        writeln!(f, "WARM_IP_TARGET={addresses}")?;
-        writeln!(f, "MINIMUM_IP_TARGET={minimum}")?;
-        writeln!(f, "MAX_ENI={}", or_empty(max_eni))?;
-        writeln!(f, "IP_COOLDOWN_PERIOD={}", cooling.as_secs())?;
-        writeln!(f, "MANAGE_UNTAGGED_ENI={manage_untagged}")?;
-        writeln!(f, "CLUSTER_NAME={}", cluster.as_deref().unwrap_or_default())?;
-        writeln!(f, "ADDITIONAL_ENI_TAGS={}", serde_json::json!(tags))?;
-        writeln!(f, "HTTP_TIMEOUT={}", http_timeout.as_secs())?;
-        writeln!(f, "AWS_VPC_K8S_CNI_EXTERNALSNAT={external_snat}")?;
-        writeln!(f, "AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS={}", networks(no_snat))?;
-        writeln!(f, "AWS_EXTERNAL_SERVICE_CIDRS={}", networks(by_main))?;
-        writeln!(f, "AWS_VPC_K8S_CNI_RANDOMIZESNAT={}", ports.name())?;
-        writeln!(f, "AWS_VPC_ENI_MTU={eni_mtu}")?;
-        writeln!(f, "POD_MTU={pod_mtu}")?;
-        writeln!(f, "AWS_VPC_K8S_CNI_VETHPREFIX={link_prefix}")?;
-        writeln!(f, "NETWORK_POLICY_ENFORCING_MODE={network_policy_mode}")?;
-        writeln!(f, "MY_NODE_NAME={}", node_name.as_deref().unwrap_or_default())?;
-        writeln!(f, "AWS_VPC_K8S_CNI_LOGLEVEL={}", log_level.name().to_ascii_uppercase())
-    }
-}
-
-impl SnatPorts {
-    /// amazon-vpc-cni's word for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::FullyRandom => "prng",
-            Self::Random => "hashrandom",
-            Self::AsIs => "none",
-        }
-    }
 }
 
 #[cfg(test)]

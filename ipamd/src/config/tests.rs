@@ -5,6 +5,8 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
+use pool::Warm;
+
 use super::*;
 
 fn with(settings: &[(&str, &str)]) -> Result<(Config, Vec<Note>), Mistakes> {
@@ -39,10 +41,15 @@ fn an_empty_environment_gives_the_documented_defaults() {
     expect_test::expect![[r"
         BERTH_RUN_DIR=/run/berth
         BERTH_STATE_DIR=/var/lib/berth
+        AWS_VPC_K8S_CNI_BACKING_STORE=/var/run/aws-node/ipam.json
         BERTH_METRICS_BIND=0.0.0.0:61678
+        BERTH_WARM=targets
         BERTH_ADD_DEADLINE=45s
         BERTH_MAX_PODS=
         BERTH_SHRINK_AFTER=1m
+        BERTH_RECLAIM_AFTER=1m
+        BERTH_RECLAIM_AFTER=1m
+        BERTH_EARLY_REUSE=false
         AWS_VPC_CNI_NODE_PORT_SUPPORT=true
         BERTH_MARK_SHIFT=0
         BERTH_TABLE_BASE=7000
@@ -50,8 +57,13 @@ fn an_empty_environment_gives_the_documented_defaults() {
         WARM_ENI_TARGET=1
         WARM_IP_TARGET=0
         MINIMUM_IP_TARGET=0
+        WARM_PREFIX_TARGET=0
+        ENABLE_PREFIX_DELEGATION=false
         MAX_ENI=
         IP_COOLDOWN_PERIOD=30
+        ENABLE_SUBNET_DISCOVERY=true
+        AWS_MANAGE_ENIS_NON_SCHEDULABLE=false
+        DISABLE_LEAKED_ENI_CLEANUP=false
         MANAGE_UNTAGGED_ENI=true
         CLUSTER_NAME=
         ADDITIONAL_ENI_TAGS={}
@@ -91,6 +103,17 @@ fn the_printed_configuration_gives_the_same_configuration() {
             ("AWS_VPC_K8S_CNI_LOGLEVEL", "debug"),
         ][..],
         &[("DISABLE_METRICS", "T"), ("WARM_ENI_TARGET", "0")][..],
+        &[
+            ("ENABLE_PREFIX_DELEGATION", "true"),
+            ("WARM_PREFIX_TARGET", "2"),
+            ("ENABLE_SUBNET_DISCOVERY", "false"),
+            ("AWS_MANAGE_ENIS_NON_SCHEDULABLE", "true"),
+            ("DISABLE_LEAKED_ENI_CLEANUP", "true"),
+            ("BERTH_EARLY_REUSE", "true"),
+            ("BERTH_RECLAIM_AFTER", "90s"),
+        ][..],
+        &[("ENABLE_PREFIX_DELEGATION", "true"), ("MINIMUM_IP_TARGET", "20"), ("WARM_PREFIX_TARGET", "2")][..],
+        &[("ENABLE_PREFIX_DELEGATION", "true"), ("BERTH_WARM", "Demand"), ("WARM_ENI_TARGET", "7")][..],
     ] {
         let first = config(settings);
         let printed = first.to_string();
@@ -116,6 +139,84 @@ fn warm_targets_mean_what_amazon_vpc_cni_means() {
         assert_eq!(config(&[("MAX_ENI", none)]).policy.max_eni, None);
     }
     assert_eq!(config(&[("MAX_ENI", "4")]).policy.max_eni, Some(4));
+}
+
+/// The variables that are said to change nothing.
+fn noted(settings: &[(&str, &str)]) -> Vec<&'static str> {
+    with(settings).expect("a good configuration").1.iter().map(|note| note.variable).collect()
+}
+
+#[test]
+fn with_prefixes_whole_prefixes_are_a_target_and_whole_enis_are_none() {
+    const ON: (&str, &str) = ("ENABLE_PREFIX_DELEGATION", "true");
+    assert!(config(&[ON, ("WARM_PREFIX_TARGET", "1")]).policy.prefixes);
+    assert_eq!(warm(&[ON, ("WARM_PREFIX_TARGET", "2"), ("WARM_ENI_TARGET", "3")]), Warm::Prefixes(2));
+    assert_eq!(noted(&[ON, ("WARM_PREFIX_TARGET", "2"), ("WARM_ENI_TARGET", "3")]), ["WARM_ENI_TARGET"]);
+
+    let both = [ON, ("WARM_PREFIX_TARGET", "2"), ("WARM_IP_TARGET", "5")];
+    assert_eq!((warm(&both), noted(&both)), (Warm::Addresses { warm: 5, minimum: 0 }, vec!["WARM_PREFIX_TARGET"]));
+    let floor = [ON, ("WARM_PREFIX_TARGET", "2"), ("MINIMUM_IP_TARGET", "9")];
+    assert_eq!((warm(&floor), noted(&floor)), (Warm::Addresses { warm: 0, minimum: 9 }, vec!["WARM_PREFIX_TARGET"]));
+
+    let off = [("WARM_PREFIX_TARGET", "2")];
+    assert_eq!((warm(&off), noted(&off)), (Warm::Enis(1), vec!["WARM_PREFIX_TARGET"]));
+    assert!(!config(&off).policy.prefixes);
+}
+
+#[test]
+fn prefixes_without_any_target_are_refused_as_amazon_vpc_cni_refuses_them() {
+    for targets in [
+        &[][..],
+        &[("WARM_ENI_TARGET", "1")],
+        &[("WARM_PREFIX_TARGET", "0"), ("WARM_IP_TARGET", "0"), ("MINIMUM_IP_TARGET", "-1")],
+    ] {
+        let settings: Vec<_> = [("ENABLE_PREFIX_DELEGATION", "true")].iter().chain(targets).copied().collect();
+        let mistakes = with(&settings).expect_err("nothing to hold").to_string();
+        assert_eq!(
+            mistakes,
+            "ENABLE_PREFIX_DELEGATION=\"true\": needs WARM_PREFIX_TARGET, WARM_IP_TARGET or MINIMUM_IP_TARGET above 0, or \
+             BERTH_WARM=demand"
+        );
+    }
+}
+
+#[test]
+fn demand_goes_before_every_target() {
+    let targets =
+        [("WARM_ENI_TARGET", "1"), ("WARM_IP_TARGET", "5"), ("MINIMUM_IP_TARGET", "9"), ("WARM_PREFIX_TARGET", "1")];
+    let settings: Vec<_> = [("BERTH_WARM", "demand")].into_iter().chain(targets).collect();
+    assert_eq!(warm(&settings), Warm::Demand);
+    assert_eq!(noted(&settings), targets.map(|(variable, _)| variable));
+    let prefixes = config(&[("BERTH_WARM", "DEMAND"), ("ENABLE_PREFIX_DELEGATION", "true")]).policy;
+    assert!(prefixes.warm == Warm::Demand && prefixes.prefixes, "{prefixes:?}");
+    assert_eq!(warm(&[("BERTH_WARM", "targets"), ("WARM_IP_TARGET", "5")]), Warm::Addresses { warm: 5, minimum: 0 });
+}
+
+#[test]
+fn each_switch_of_the_pool_is_its_own() {
+    let default = Policy::default();
+    for (variable, value, expected) in [
+        ("BERTH_EARLY_REUSE", "true", Policy { early_reuse: true, ..default.clone() }),
+        ("BERTH_RECLAIM_AFTER", "5m", Policy { reclaim_after: Duration::from_secs(300), ..default.clone() }),
+        ("ENABLE_SUBNET_DISCOVERY", "false", Policy { subnet_discovery: false, ..default.clone() }),
+        ("AWS_MANAGE_ENIS_NON_SCHEDULABLE", "1", Policy { manage_unschedulable: true, ..default.clone() }),
+        ("DISABLE_LEAKED_ENI_CLEANUP", "TRUE", Policy { clean_leaked: false, ..default.clone() }),
+        ("MANAGE_UNTAGGED_ENI", "f", Policy { manage_untagged: false, ..default.clone() }),
+    ] {
+        assert_eq!(config(&[(variable, value)]).policy, expected, "{variable}");
+        assert_eq!(config(&[(variable, "")]).policy, default, "{variable} is empty");
+        let mistakes = with(&[(variable, "perhaps")]).expect_err(variable);
+        assert_eq!(mistakes.0[0].variable, variable, "{mistakes}");
+    }
+    for (variable, garbage) in [
+        ("BERTH_WARM", "eager"),
+        ("ENABLE_PREFIX_DELEGATION", "yes"),
+        ("WARM_PREFIX_TARGET", "one"),
+        ("WARM_PREFIX_TARGET", "99999999999"),
+    ] {
+        let mistakes = with(&[(variable, garbage)]).expect_err(variable);
+        assert_eq!(mistakes.0[0].variable, variable, "{mistakes}");
+    }
 }
 
 #[test]
@@ -153,7 +254,6 @@ fn all_mistakes_are_told_at_once_each_with_variable_value_and_what_is_allowed() 
 #[test]
 fn a_missing_behaviour_is_refused_only_when_the_value_asks_for_it() {
     for (variable, asks, fine) in [
-        ("ENABLE_PREFIX_DELEGATION", "true", "false"),
         ("ENABLE_IPv4", "false", "true"),
         ("ENABLE_IPv6", "true", "false"),
         ("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", "true", "false"),
@@ -166,9 +266,7 @@ fn a_missing_behaviour_is_refused_only_when_the_value_asks_for_it() {
         ("ENABLE_IMDS_ONLY_MODE", "true", "false"),
         ("BERTH_FORWARD_ACCEPT", "true", "false"),
         ("BERTH_EC2_BUDGET", "AttachNetworkInterface=50/2", ""),
-        ("BERTH_EARLY_REUSE", "true", "false"),
         ("BERTH_TAINT", "true", "false"),
-        ("BERTH_WARM", "demand", "targets"),
         ("BERTH_POD_IMDS", "deny", "allow"),
         ("NETWORK_POLICY_ENFORCING_MODE", "strict", "standard"),
         ("AWS_VPC_K8S_CNI_CONNMARK", "0x100", "0x80"),

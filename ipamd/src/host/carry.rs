@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
     sync::Arc,
 };
 
@@ -31,6 +32,8 @@ pub(super) struct Carry {
     wanted: Arc<Wanted>,
     network: Option<Network>,
     carried: BTreeMap<EniId, Carried>,
+    /// Addresses that others route to: nothing of ours stops packets to them.
+    foreign: BTreeSet<Ipv4Addr>,
     /// The table in force, if it is ours.
     table: Option<nft::Table>,
     /// An order came since the last good pass: all that is carried is told again.
@@ -57,13 +60,14 @@ pub(super) struct Pass {
 }
 
 impl Carry {
-    pub(super) fn new(plan: Plan, socket: Socket, wanted: Arc<Wanted>) -> Self {
+    pub(super) fn new(plan: Plan, socket: Socket, wanted: Arc<Wanted>, foreign: BTreeSet<Ipv4Addr>) -> Self {
         Self {
             plan,
             socket,
             wanted,
             network: None,
             carried: BTreeMap::new(),
+            foreign,
             table: None,
             announce: false,
             unknown_subnets: BTreeSet::new(),
@@ -79,6 +83,18 @@ impl Carry {
         let news = self.network.as_ref() != Some(&network);
         self.network = Some(network);
         news
+    }
+
+    /// Whether anything follows from it.
+    pub(super) fn set_foreign(&mut self, foreign: &BTreeSet<Ipv4Addr>) -> bool {
+        let news = self.foreign != *foreign;
+        self.foreign.clone_from(foreign);
+        news
+    }
+
+    /// Is this address in a subnet of the node's ENIs?
+    pub(super) fn is_of_an_eni(&self, address: Ipv4Addr) -> bool {
+        self.network.as_ref().is_some_and(|network| network.subnets.values().any(|subnet| subnet.contains(&address)))
     }
 
     /// A link appeared or changed: is it an ENI's, and not as it was when it was configured?
@@ -226,8 +242,10 @@ impl Carry {
         let (desired, difference) = {
             // An address that is withdrawn from now on is withdrawn after this, and not put back.
             let wanted = self.wanted.lock();
-            let confirmed =
-                |id: &EniId| wanted.iter().find(|eni| eni.eni == *id).map(super::networks).unwrap_or_default();
+            let confirmed = |id: &EniId| {
+                let eni = wanted.iter().find(|eni| eni.eni == *id);
+                eni.map(|eni| super::networks(eni, &self.foreign)).unwrap_or_default()
+            };
             facts.primary.confirmed = confirmed(&primary_id);
             for (id, eni) in ids.iter().zip(&mut facts.secondaries) {
                 eni.confirmed = confirmed(id);
@@ -283,7 +301,7 @@ mod tests {
         let wiring = config::parse(&|_| None).expect("defaults").0.wiring;
         let wanted = Arc::<Wanted>::default();
         let socket = Socket::open().expect("a socket");
-        let mut carry = Carry::new(Plan::of(&wiring), socket, Arc::clone(&wanted));
+        let mut carry = Carry::new(Plan::of(&wiring), socket, Arc::clone(&wanted), BTreeSet::new());
         let mac = Mac([2, 0, 0, 0, 0, 1]);
         let some = carry.socket.links().expect("a listing").swap_remove(0);
         let link = LinkState { index: 7, name: "ens6".to_owned(), mac: Some(mac), up: true, ..some };

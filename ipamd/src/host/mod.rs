@@ -5,12 +5,15 @@
 //! are.
 
 mod carry;
+mod lookout;
 mod worker;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use datapath::{
@@ -19,6 +22,7 @@ use datapath::{
     netns::Netns,
     node,
     sysctl::Sysctl,
+    vpc_cni::Traces,
     wire::{Socket, WireError},
 };
 use ipnet::Ipv4Net;
@@ -26,6 +30,8 @@ use pool::{Block, EniId, Event, FoundLease, LeaseKey, Origin, Pod, SubnetId, Wan
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
+
+pub use lookout::Seen;
 
 use crate::config::{self, Wiring};
 
@@ -95,6 +101,8 @@ pub enum Told {
     Event(Event),
     /// The links of all ENIs that the kernel carries.
     Links(BTreeMap<EniId, String>),
+    /// Who lives on the node.
+    Seen(Seen),
 }
 
 /// The node's kernel for the pool's loop.
@@ -104,6 +112,7 @@ pub struct KernelHost {
     orders: mpsc::UnboundedSender<Order>,
     socket: Socket,
     numbering: Numbering,
+    traces: Traces,
 }
 
 /// The worker's end for the rest of the daemon.
@@ -133,19 +142,24 @@ pub enum HostError {
     Thread(#[source] std::io::Error),
 }
 
-/// Checks the kernel and starts the worker; what it tells comes out of the receiver.
-pub fn start(wiring: &Wiring) -> Result<(KernelHost, Worker, mpsc::UnboundedReceiver<Told>), HostError> {
+/// Checks the kernel and starts the worker; what it tells comes out of the receiver. `reclaim_after` is the time between two looks that
+/// both miss a pod's link, before its lease ends.
+pub fn start(
+    wiring: &Wiring,
+    reclaim_after: Duration,
+) -> Result<(KernelHost, Worker, mpsc::UnboundedReceiver<Told>), HostError> {
     let kernel = node::check_kernel()?;
     info!(%kernel, "checked the kernel");
     if let Some(change) = Sysctl::FORWARDING.apply()? {
         info!(name = change.name, was = change.was, is = change.is, "changed a kernel setting");
     }
-    start_in(wiring, None)
+    start_in(wiring, reclaim_after, None)
 }
 
 /// The same in another network namespace, without the checks.
 fn start_in(
     wiring: &Wiring,
+    reclaim_after: Duration,
     netns: Option<Netns>,
 ) -> Result<(KernelHost, Worker, mpsc::UnboundedReceiver<Told>), HostError> {
     let plan = Plan::of(wiring);
@@ -153,21 +167,24 @@ fn start_in(
         Some(netns) => Socket::open_in(netns),
         None => Socket::open(),
     };
-    let (socket, working) = (open()?, open()?);
+    let (mut socket, working, looking) = (open()?, open()?, open()?);
+    let links = socket.links()?;
+    let traces = Traces::read(&mut socket, &links)?;
     let wanted = Arc::<Wanted>::default();
     let (orders, inbox) = mpsc::unbounded_channel();
     let (tell, told) = mpsc::unbounded_channel();
     let numbering = plan.numbering.clone();
-    let carry = carry::Carry::new(plan, working, Arc::clone(&wanted));
+    let carry = carry::Carry::new(plan, working, Arc::clone(&wanted), traces.addresses());
+    let lookout = lookout::Lookout::new(looking, numbering.clone(), reclaim_after);
     let thread = std::thread::Builder::new()
         .name("kernel".to_owned())
         .stack_size(512 << 10)
         .spawn(move || match netns {
-            Some(netns) => drop(netns.run(|| worker::run(carry, inbox, tell))),
-            None => worker::run(carry, inbox, tell),
+            Some(netns) => drop(netns.run(|| worker::run(carry, lookout, inbox, tell))),
+            None => worker::run(carry, lookout, inbox, tell),
         })
         .map_err(HostError::Thread)?;
-    let host = KernelHost { wanted, orders: orders.clone(), socket, numbering };
+    let host = KernelHost { wanted, orders: orders.clone(), socket, numbering, traces };
     Ok((host, Worker { orders, thread }, told))
 }
 
@@ -193,6 +210,11 @@ impl ::node::Host for KernelHost {
 }
 
 impl KernelHost {
+    /// What routed to single addresses when the daemon started, and was not ours.
+    pub fn traces(&self) -> &Traces {
+        &self.traces
+    }
+
     /// The leases of pods whose links are in the kernel: what is left when the ledger is lost.
     pub fn leases(&mut self) -> Result<Vec<FoundLease>, WireError> {
         let mut leases = Vec::new();
@@ -238,10 +260,19 @@ impl Worker {
     }
 }
 
-/// What EC2 confirmed for an ENI, as routes name it: a prefix is one route, and not sixteen.
-fn networks(eni: &WantedEni) -> BTreeSet<Ipv4Net> {
-    let addresses = eni.addresses.iter().copied().map(Block::Address);
-    addresses.chain(eni.prefixes.iter().copied().map(Block::Prefix)).map(network).collect()
+/// What EC2 confirmed for an ENI, as routes name it: a prefix is one route, and not sixteen, unless something else uses a part of it.
+fn networks(eni: &WantedEni, foreign: &BTreeSet<Ipv4Addr>) -> BTreeSet<Ipv4Net> {
+    let mut networks: BTreeSet<Ipv4Net> =
+        eni.addresses.iter().map(|address| network(Block::Address(*address))).collect();
+    for prefix in &eni.prefixes {
+        if foreign.range(prefix.first()..=prefix.last()).next().is_none() {
+            networks.insert(network(Block::Prefix(*prefix)));
+        } else {
+            networks.extend(prefix.addresses().map(Ipv4Net::from));
+        }
+    }
+    networks.retain(|net| net.prefix_len() < 32 || !foreign.contains(&net.addr()));
+    networks
 }
 
 fn network(block: Block) -> Ipv4Net {

@@ -8,6 +8,7 @@ use std::{
 };
 
 use ::node::Host as _;
+use datapath::link::SandboxKey;
 use pool::{DeviceIndex, Mac, Prefix, Slot};
 
 use super::*;
@@ -35,7 +36,8 @@ impl Node {
         let vpc = Netns::create().expect("another one");
         let wiring = config::parse(&|_| None).expect("defaults").0.wiring;
         let (host, worker, told) =
-            start_in(&wiring, Some(Netns::open(path(&netns)).expect("the same one"))).expect("a worker");
+            start_in(&wiring, Duration::from_secs(2), Some(Netns::open(path(&netns)).expect("the same one")))
+                .expect("a worker");
         let node = Self { netns, vpc, host, worker, told };
         node.run("ip link set lo up");
         node
@@ -75,9 +77,50 @@ impl Node {
         assert!(met.is_ok(), "the worker told {before:?} and not {wanted:?}");
     }
 
+    /// What was told of the pods on the node once this is so.
+    async fn seen(&mut self, wanted: impl Fn(&Seen) -> bool) -> Seen {
+        let mut last = None;
+        let next = async {
+            while let Some(told) = self.told.recv().await {
+                if let Told::Seen(seen) = told {
+                    if wanted(&seen) {
+                        return Some(seen);
+                    }
+                    last = Some(seen);
+                }
+            }
+            None
+        };
+        let met = tokio::time::timeout(Duration::from_secs(10), next).await;
+        met.ok().flatten().unwrap_or_else(|| panic!("last seen: {last:?}"))
+    }
+
+    /// Nothing is told of ENIs.
     async fn silent(&mut self) {
-        let told = tokio::time::timeout(Duration::from_millis(300), self.told.recv()).await;
+        let told = async {
+            loop {
+                match self.told.recv().await {
+                    Some(Told::Seen(_)) => {}
+                    told => return told,
+                }
+            }
+        };
+        let told = tokio::time::timeout(Duration::from_millis(300), told).await;
         assert!(told.is_err(), "{told:?}");
+    }
+
+    /// A pod as amazon-vpc-cni wires it, without its sandbox.
+    fn old_pod(&self, link: &str, address: &str) {
+        let elsewhere = path(&self.vpc);
+        for line in [
+            format!("ip link add {link} type veth peer name {link} netns {elsewhere}"),
+            format!("ip link set {link} up"),
+            format!("ip route add {address}/32 dev {link} scope link"),
+            format!("ip rule add to {address} lookup main pref 512"),
+            format!("ip rule add from {address} lookup 2 pref 1536"),
+        ] {
+            self.run(&line);
+        }
     }
 }
 
@@ -231,4 +274,97 @@ async fn leases_are_found_by_the_links_of_pods() {
     assert_eq!((lease.key.container.as_str(), lease.key.ifname.as_str()), ("c1", "eth0"));
     assert_eq!((lease.pod.to_string().as_str(), lease.link.as_str()), ("default/web-0", "enia"));
     assert_eq!((lease.address, lease.origin), (Ipv4Addr::new(10, 0, 0, 9), Origin::Found));
+}
+
+#[tokio::test]
+async fn nothing_of_ours_stops_packets_to_what_something_else_uses_until_it_is_gone() {
+    let mut node = Node::start();
+    node.plug("eth0", PRIMARY);
+    node.run("ip addr add 10.0.0.1/24 dev eth0");
+    node.run("ip link set eth0 up");
+    node.old_pod("eni1", "10.0.0.31");
+    node.old_pod("eni2", "10.0.0.67");
+    node.know_the_vpc();
+    let mut wanted = eni(1, PRIMARY, &[[10, 0, 0, 31], [10, 0, 0, 32]]);
+    wanted.prefixes =
+        ["10.0.0.64", "10.0.0.80"].map(|first| Prefix::new(first.parse().expect("an address")).expect("a /28")).into();
+    let old = BTreeSet::from([Ipv4Addr::new(10, 0, 0, 31), Ipv4Addr::new(10, 0, 0, 67)]);
+    node.seen(|seen| *seen.foreign() == old).await;
+    node.host.reconcile(vec![wanted]);
+    node.told(ready(1)).await;
+    let stopped = |node: &Node| -> BTreeSet<String> {
+        let routes = node.run("ip route show table 7000");
+        routes
+            .lines()
+            .filter_map(|line| line.strip_prefix("unreachable ")?.split(' ').next())
+            .map(str::to_owned)
+            .collect()
+    };
+    let routes = stopped(&node);
+    assert_eq!(routes.len(), 1 + 15 + 1, "{routes:?}");
+    assert!(
+        routes.contains("10.0.0.32") && routes.contains("10.0.0.66") && routes.contains("10.0.0.80/28"),
+        "{routes:?}"
+    );
+    assert!(!routes.contains("10.0.0.31") && !routes.contains("10.0.0.67"), "{routes:?}");
+    assert_eq!(node.run("ip rule").matches("10.0.0.").count(), 4, "nobody's rules are touched");
+
+    // The rules outlive the link, and would lead astray whoever got the address next.
+    node.run("ip link del eni2");
+    let left = BTreeSet::from([Ipv4Addr::new(10, 0, 0, 31)]);
+    node.seen(|seen| *seen.foreign() == left).await;
+    assert_eq!(node.run("ip rule").matches("10.0.0.31").count(), 2, "{}", node.run("ip rule"));
+    assert!(!node.run("ip rule").contains("10.0.0.67"));
+    // A pass follows a look.
+    node.host.reconcile(vec![eni(1, PRIMARY, &[[10, 0, 0, 67]])]);
+    node.told(ready(1)).await;
+    assert_eq!(stopped(&node), BTreeSet::from(["10.0.0.67".to_owned()]));
+}
+
+#[tokio::test]
+async fn whose_links_are_there_is_told_again_and_again_and_soon_after_one_has_gone() {
+    let mut node = Node::start();
+    let elsewhere = path(&node.vpc);
+    for (link, alias) in [("eni1", "c1 eth0 default/one"), ("eni2", "c2 eth0 default/two"), ("eni3", "")] {
+        node.run(&format!("ip link add {link} type veth peer name {link} netns {elsewhere}"));
+        node.run(&format!("ip link set {link} group 7001"));
+        if alias.is_empty() {
+            let mac = SandboxKey { container_id: "c3".to_owned(), ifname: "eth0".to_owned() }.host_mac();
+            node.run(&format!("ip link set {link} address {mac}"));
+        } else {
+            let set = node.netns.run(|| Command::new("ip").args(["link", "set", link, "alias", alias]).status());
+            assert!(set.expect("entered").expect("ip runs").success());
+        }
+    }
+    node.old_pod("eni4", "10.0.0.31");
+    let lease = |container: &str, link: &str, origin: Origin| pool::Lease {
+        key: LeaseKey { container: container.to_owned(), ifname: "eth0".to_owned() },
+        generation: pool::Generation(1),
+        pod: Pod::default(),
+        origin,
+        started: pool::BootTime::default(),
+        made: pool::BootTime::default(),
+        netns: String::new(),
+        attachments: vec![pool::Attachment {
+            ifname: "eth0".to_owned(),
+            link: link.to_owned(),
+            path: pool::Path::Pooled { eni: "eni-1".into(), slot: Slot::PRIMARY },
+            addresses: Vec::new(),
+        }],
+    };
+    // The link of c3 says nothing; c4 was taken over; c5 and c6 have no link, whatever name theirs had.
+    let leases = [
+        lease("c1", "eni1", Origin::Allocated),
+        lease("c3", "eni3", Origin::Allocated),
+        lease("c4", "eni4", Origin::Imported),
+        lease("c5", "eni4", Origin::Allocated),
+        lease("c6", "eni6", Origin::Imported),
+    ];
+    let alive =
+        |seen: &Seen| -> Vec<String> { seen.sandboxes(leases.iter()).into_iter().map(|key| key.container).collect() };
+    node.seen(|seen| alive(seen) == ["c1", "c2", "c3", "c4"]).await;
+    node.seen(|seen| alive(seen) == ["c1", "c2", "c3", "c4"]).await;
+    node.run("ip link del eni1");
+    node.run("ip link del eni4");
+    node.seen(|seen| alive(seen) == ["c2", "c3"]).await;
 }

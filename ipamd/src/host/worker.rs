@@ -11,14 +11,19 @@ use datapath::{
 use tokio::{sync::mpsc, time::Instant};
 use tracing::{debug, error, info, warn};
 
-use super::{Order, Told, carry::Carry, chain};
+use super::{Order, Told, carry::Carry, chain, lookout::Lookout};
 
 /// How long to wait after a pass that failed, growing from the one to the other.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MOST: Duration = Duration::from_secs(10);
 
 /// Runs on a thread of its own, in whose network namespace everything happens. Ends early, which ends the daemon, without nft.
-pub(super) fn run(carry: Carry, orders: mpsc::UnboundedReceiver<Order>, tell: mpsc::UnboundedSender<Told>) {
+pub(super) fn run(
+    carry: Carry,
+    lookout: Lookout,
+    orders: mpsc::UnboundedReceiver<Order>,
+    tell: mpsc::UnboundedSender<Told>,
+) {
     match node::check_nft() {
         Ok(nft) => debug!(nft, "checked nft"),
         Err(error) => {
@@ -27,7 +32,7 @@ pub(super) fn run(carry: Carry, orders: mpsc::UnboundedReceiver<Order>, tell: mp
         }
     }
     match tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build() {
-        Ok(runtime) => runtime.block_on(work(carry, orders, tell)),
+        Ok(runtime) => runtime.block_on(work(carry, lookout, orders, tell)),
         Err(error) => error!(%error, "could not start the kernel's thread"),
     }
 }
@@ -59,7 +64,12 @@ async fn next(watch: &mut Option<LinkWatch>) -> LinkEvent {
     }
 }
 
-async fn work(mut carry: Carry, mut orders: mpsc::UnboundedReceiver<Order>, tell: mpsc::UnboundedSender<Told>) {
+async fn work(
+    mut carry: Carry,
+    mut lookout: Lookout,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+    tell: mpsc::UnboundedSender<Told>,
+) {
     let mut watch = watch();
     let mut wait = RETRY_FIRST;
     let mut retry: Option<Instant> = None;
@@ -80,12 +90,24 @@ async fn work(mut carry: Carry, mut orders: mpsc::UnboundedReceiver<Order>, tell
                     }
                 }
             },
-            event = next(&mut watch) => due |= match &event {
-                LinkEvent::Present(link) => carry.concerns(link),
-                LinkEvent::Gone(link) => carry.carried(link),
-                LinkEvent::Missed => true,
-            },
+            event = next(&mut watch) => {
+                if !matches!(event, LinkEvent::Present(_)) {
+                    lookout.hurry();
+                }
+                due |= match &event {
+                    LinkEvent::Present(link) => carry.concerns(link),
+                    LinkEvent::Gone(link) => carry.carried(link),
+                    LinkEvent::Missed => true,
+                };
+            }
             () = tokio::time::sleep_until(again) => due = true,
+            () = tokio::time::sleep_until(lookout.due()) => match lookout.look(|address| carry.is_of_an_eni(address)) {
+                Ok(seen) => {
+                    due |= carry.set_foreign(seen.foreign());
+                    drop(tell.send(Told::Seen(seen)));
+                }
+                Err(error) => warn!(error = %chain(&error), "could not look who lives on the node"),
+            },
         }
         if !due {
             continue;
