@@ -6,6 +6,7 @@
 
 mod handle;
 mod run;
+mod said;
 
 use pool::{Block, BootTime, Entry, Record, WantedEni};
 

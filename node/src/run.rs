@@ -16,17 +16,28 @@ use tracing::{debug, error, info, warn};
 use crate::{
     Clock, Handle, Host, Ledger, LedgerError,
     handle::{Look, Message},
+    said::Said,
 };
 
 /// So many messages at most go into one commit, so that nobody waits for an endless batch.
 const BATCH: usize = 64;
 /// How long calls in flight may take to come back when the node stops.
 const STOP_WITHIN: Duration = Duration::from_secs(8);
+/// How soon a ledger that could not be written is tried again without anybody asking.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// An ADD that has no answer yet: who, for the log, and where the answer goes.
 struct Waiting {
     who: String,
     reply: oneshot::Sender<Result<Lease, Refusal>>,
+}
+
+/// The ledger could not be written, and has not been since.
+struct Lost {
+    /// What it said.
+    why: String,
+    /// When to try again; none once the pool has been told anew what the ledger does not have.
+    again: Option<Instant>,
 }
 
 /// A handle and the loop that it talks to.
@@ -59,6 +70,8 @@ pub fn start<C: Cloud, L: Ledger, H: Host, K: Clock>(
         adds: BTreeMap::new(),
         dels: BTreeMap::new(),
         calls: JoinSet::new(),
+        said: Said::default(),
+        lost: None,
         stopping: None,
     };
     Ok((handle, node))
@@ -76,6 +89,8 @@ pub struct Node<C, L, H, K> {
     adds: BTreeMap<Ticket, Waiting>,
     dels: BTreeMap<Ticket, oneshot::Sender<Result<Option<Lease>, Refusal>>>,
     calls: JoinSet<()>,
+    said: Said,
+    lost: Option<Lost>,
     stopping: Option<Instant>,
 }
 
@@ -120,14 +135,16 @@ impl<C: Cloud, L: Ledger, H: Host, K: Clock> Node<C, L, H, K> {
         let now = self.clock.now();
         let next = self.state.next_wake().map_or(Duration::from_hours(1), |at| at.since(now));
         let wake = Instant::now() + next;
-        self.stopping.map_or(wake, |until| until.min(wake))
+        let again = self.lost.as_ref().and_then(|lost| lost.again);
+        [self.stopping, again].into_iter().flatten().fold(wake, Instant::min)
     }
 
     /// Applies a batch: one commit, then the effects in order.
     fn turn(&mut self, batch: Vec<Message>) -> Result<(), LedgerError> {
         let mut all = Step::default();
         let mut looks: Vec<Look> = Vec::new();
-        for message in batch {
+        let mut ended = Vec::new();
+        for message in self.anew(&batch).into_iter().chain(batch) {
             let event = match message {
                 Message::Event(event) => event,
                 Message::Allocate(request, reply) => {
@@ -150,27 +167,45 @@ impl<C: Cloud, L: Ledger, H: Host, K: Clock> Node<C, L, H, K> {
                     Event::Stopping
                 }
             };
-            if let Event::Abandoned(ticket) = &event {
-                self.adds.remove(ticket);
+            match &event {
+                Event::Abandoned(ticket) => drop(self.adds.remove(ticket)),
+                Event::Del(request) => ended.push(request.key.clone()),
+                lasting => self.said.hear(lasting),
             }
             let now = self.now();
             let step = self.state.apply(now, event);
             merge(&mut all.records, step.records);
             all.effects.extend(step.effects);
         }
-        if !all.records.is_empty()
-            && let Err(error) = self.ledger.commit(&all.records)
-        {
-            return self.start_over(&error);
-        }
-        for effect in all.effects {
-            self.act(effect);
+        let written = if all.records.is_empty() { Ok(()) } else { self.ledger.commit(&all.records) };
+        if let Err(error) = written {
+            self.start_over(&error)?;
+        } else {
+            if !all.records.is_empty() && self.lost.take().is_some() {
+                info!("wrote the ledger again");
+            }
+            for key in &ended {
+                self.said.forget(key);
+            }
+            for effect in all.effects {
+                self.act(effect);
+            }
         }
         let now = self.clock.now();
         for look in looks {
             look(&self.state, now);
         }
         Ok(())
+    }
+
+    /// What the pool has to be told before anything else, since it went back to its ledger.
+    fn anew(&mut self, batch: &[Message]) -> Vec<Message> {
+        let due = self.lost.as_mut().filter(|lost| lost.again.is_some());
+        let Some(lost) = due.filter(|_| batch.iter().any(|message| !matches!(message, Message::Read(_)))) else {
+            return Vec::new();
+        };
+        lost.again = None;
+        self.said.again().into_iter().map(Message::Event).collect()
     }
 
     fn now(&mut self) -> Now {
@@ -228,7 +263,10 @@ impl<C: Cloud, L: Ledger, H: Host, K: Clock> Node<C, L, H, K> {
 
     /// What is not written down did not happen: back to what the ledger has, and no for everybody who waits.
     fn start_over(&mut self, error: &LedgerError) -> Result<(), LedgerError> {
-        error!(%error, "could not write the ledger; going back to what it has");
+        if self.lost.as_ref().is_none_or(|lost| lost.why != error.message) {
+            error!(%error, "could not write the ledger; going back to what it has");
+        }
+        self.lost = Some(Lost { why: error.message.clone(), again: Some(Instant::now() + AGAIN) });
         let refusal = Refusal::LedgerUnavailable { what: error.message.clone() };
         for (_, waiting) in std::mem::take(&mut self.adds) {
             drop(waiting.reply.send(Err(refusal.clone())));
@@ -237,17 +275,9 @@ impl<C: Cloud, L: Ledger, H: Host, K: Clock> Node<C, L, H, K> {
             drop(reply.send(Err(refusal.clone())));
         }
         let entries = self.ledger.load()?;
-        let facts = self.state.facts().cloned();
         self.state = State::restore(self.state.policy().clone(), self.clock.now(), entries);
         self.host.reconcile(self.state.wanted());
-        if let Some(facts) = facts {
-            self.handle_later(Event::Facts(facts));
-        }
         Ok(())
-    }
-
-    fn handle_later(&self, event: Event) {
-        drop(self.sender.send(Message::Event(event)));
     }
 }
 
