@@ -15,6 +15,7 @@ pub mod imds;
 mod interrupt;
 mod iproute;
 mod lab;
+pub mod legacy;
 pub mod machine;
 pub mod mutations;
 pub mod netns;

@@ -48,7 +48,6 @@ fn an_empty_environment_gives_the_documented_defaults() {
         BERTH_MAX_PODS=
         BERTH_SHRINK_AFTER=1m
         BERTH_RECLAIM_AFTER=1m
-        BERTH_RECLAIM_AFTER=1m
         BERTH_EARLY_REUSE=false
         AWS_VPC_CNI_NODE_PORT_SUPPORT=true
         BERTH_MARK_SHIFT=0
