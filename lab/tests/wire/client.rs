@@ -23,7 +23,7 @@ pub(crate) struct Lab {
     pub(crate) faults: Arc<Faults>,
     pub(crate) vpc: String,
     pub(crate) subnet: String,
-    ec2: SocketAddr,
+    pub(crate) ec2: SocketAddr,
 }
 
 /// An answer.

@@ -23,8 +23,13 @@ impl Metadata {
     }
 
     pub(crate) async fn try_get(&self, path: &str) -> Answer {
+        self.answer(path).await.expect("an answer")
+    }
+
+    /// `None` if the connection ended without one.
+    pub(crate) async fn answer(&self, path: &str) -> Option<Answer> {
         let path = format!("/latest/{path}");
-        request(self.server, "GET", &path, &[(TOKEN, &self.token)], "").await.expect("an answer")
+        request(self.server, "GET", &path, &[(TOKEN, &self.token)], "").await
     }
 
     pub(crate) async fn get(&self, path: &str) -> String {

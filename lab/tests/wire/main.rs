@@ -2,7 +2,12 @@
 
 mod client;
 mod ec2;
+mod fault;
 mod imds;
 mod metadata_lag;
+mod metadata_trouble;
+mod stale;
+mod storm;
+mod throttling;
 mod trouble;
 mod world;

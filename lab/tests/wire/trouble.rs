@@ -109,6 +109,47 @@ async fn a_delay_and_a_latency_take_their_time() {
 }
 
 #[tokio::test]
+async fn a_chance_hits_some_calls_and_the_same_ones_again() {
+    async fn answered(interrupt: bool) -> Vec<bool> {
+        let lab = Lab::start().await;
+        lab.fault(r#"{"action": "DescribeVpcs", "kind": "lose", "count": 0, "chance": 0.4}"#).await;
+        let mut answered = Vec::new();
+        for _ in 0..50 {
+            if interrupt {
+                create(&lab).await;
+            }
+            answered.push(lab.try_call(&[("Action", "DescribeVpcs")]).await.is_some());
+        }
+        answered
+    }
+    let first = answered(false).await;
+    let hit = first.iter().filter(|answered| !**answered).count();
+    assert!((5..=40).contains(&hit), "{hit} of 50");
+    assert_eq!(answered(true).await, first, "whatever else is called in between");
+}
+
+#[tokio::test]
+async fn a_caller_that_gives_up_early_may_or_may_not_have_had_its_way() {
+    let lab = Lab::start().await;
+    lab.faults.set_latency(Latency::fixed(Duration::from_millis(300)));
+    let early = tokio::time::timeout(Duration::from_millis(50), create(&lab)).await;
+    early.expect_err("no answer so soon");
+    let late = tokio::time::timeout(Duration::from_millis(250), create(&lab)).await;
+    late.expect_err("the effect, but no answer");
+    assert_eq!((enis(&lab), lab.proxy.calls().values().sum::<u64>()), (1, 1));
+}
+
+#[tokio::test]
+async fn the_answer_of_a_loss_is_a_closed_connection_and_the_next_one_works() {
+    let lab = Lab::start().await;
+    lab.fault(r#"{"kind": "lose", "when": "after", "count": 3}"#).await;
+    for _ in 0..3 {
+        assert!(create(&lab).await.is_none());
+    }
+    assert_eq!((create(&lab).await.expect("an answer").status, enis(&lab)), (200, 4));
+}
+
+#[tokio::test]
 async fn who_is_cut_off_gets_no_answer_no_effect_and_no_entry_in_the_log() {
     let lab = Lab::start().await;
     let instance = lab.launch();
@@ -171,7 +212,10 @@ async fn a_wrong_order_is_refused_with_the_reason() {
         ("{}", "kind"),
         (r#"{"kind": "explode"}"#, "explode"),
         (r#"{"kind": "refuse"}"#, "code"),
+        (r#"{"kind": "refuse", "code": "X", "status": 200}"#, "200"),
         (r#"{"kind": "delay"}"#, "delay_ms"),
+        (r#"{"kind": "stale"}"#, "age_ms"),
+        (r#"{"kind": "lose", "chance": 1.5}"#, "1.5"),
         (r#"{"kind": "lose", "action": "Nothing"}"#, "Nothing"),
         (r#"{"kind": "lose", "acton": "DescribeVpcs"}"#, "acton"),
     ] {
