@@ -283,12 +283,18 @@ fn migrated(rows: &Rows, from: u32, header: &Header) -> Result<Rows, String> {
         Ok(value) => Ok((key.clone(), value)),
         Err(error) => Err(format!("{key}: {error}")),
     });
-    let new = migrate::migrate(old.collect::<Result<_, String>>()?, from)?;
-    let mut rows = Rows::from([(HEADER.to_owned(), serde_json::to_vec(header).map_err(|error| error.to_string())?)]);
+    let before: migrate::Entries = old.collect::<Result<_, String>>()?;
+    let new = migrate::migrate(before.clone(), from)?;
+    let mut all = Rows::from([(HEADER.to_owned(), serde_json::to_vec(header).map_err(|error| error.to_string())?)]);
     for (key, value) in new {
-        rows.insert(key, serde_json::to_vec(&value).map_err(|error| error.to_string())?);
+        let kept = before.get(&key).filter(|before| **before == value).and_then(|_| rows.get(&key));
+        let text = match kept {
+            Some(text) => text.clone(),
+            None => serde_json::to_vec(&value).map_err(|error| error.to_string())?,
+        };
+        all.insert(key, text);
     }
-    Ok(rows)
+    Ok(all)
 }
 
 fn entries(rows: &Rows) -> Result<Vec<Entry>, String> {
