@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ec2_checks.region import CHECKS, Mismatch, Region, read_table
 
-SUBJECTS = ["networks", "launches", "interfaces", "attachments", "addresses"]
+SUBJECTS = ["networks", "launches", "interfaces", "interface_types", "attachments", "addresses", "prefixes"]
 
 
 def main() -> int:

@@ -246,6 +246,37 @@ def describe_pages(region):
 
 
 @check
+def describe_sweep_finds_what_is_left_over(region):
+    subnet, cluster = region.subnet(), token()
+    tags = {"node.k8s.amazonaws.com/instance_id": "i-1", "cluster.k8s.amazonaws.com/name": cluster}
+
+    def made(**more):
+        return region.available(subnet, **{"Description": "aws-K8S-i-1", **tagged("network-interface", **tags), **more})
+
+    wanted = {made() for _ in range(7)}
+    made(Description="somebody else's")
+    made(**tagged("network-interface", **{"cluster.k8s.amazonaws.com/name": cluster}))
+    region.attach(made(), region.running(subnet))
+    seen, arguments = [], {
+        "MaxResults": 5,
+        "Filters": [
+            named("tag-key", "node.k8s.amazonaws.com/instance_id"),
+            named("tag:cluster.k8s.amazonaws.com/name", cluster),
+            named("status", "available"),
+            named("vpc-id", region.vpc),
+            named("description", "aws-K8S-*"),
+        ],
+    }
+    while True:
+        answer = region.client.describe_network_interfaces(**arguments)
+        seen += [one["NetworkInterfaceId"] for one in answer["NetworkInterfaces"]]
+        if not answer.get("NextToken"):
+            break
+        arguments["NextToken"] = answer["NextToken"]
+    expect("ENIs", (len(seen), set(seen)), (7, wanted))
+
+
+@check
 def describe_page_size_with_ids(region):
     eni = region.create(region.subnet())["NetworkInterfaceId"]
     with refused("InvalidParameterCombination"):

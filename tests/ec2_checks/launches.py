@@ -144,6 +144,17 @@ def instance_filter_by_eni(region):
 
 
 @check
+def instance_filter_by_id_leaves_out_what_is_not_there(region):
+    subnet = region.subnet()
+    over, up = region.running(subnet), region.running(subnet)
+    region.client.terminate_instances(InstanceIds=[over])
+    ids = named("instance-id", over, up, f"i-{NOBODY}")
+    expect("instances", set(_found(region.client.describe_instances(Filters=[ids]))), {over, up})
+    up_only = [ids, named("instance-state-name", "pending", "running")]
+    expect("those that are not ending", _found(region.client.describe_instances(Filters=up_only)), [up])
+
+
+@check
 def instance_lists_its_enis(region):
     subnet = region.subnet()
     instance, eni = region.running(subnet), region.available(subnet, SecondaryPrivateIpAddressCount=2)

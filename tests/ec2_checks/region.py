@@ -97,6 +97,10 @@ def addresses(eni: dict) -> list[str]:
     return [entry["PrivateIpAddress"] for entry in eni["PrivateIpAddresses"]]
 
 
+def prefixes(eni: dict) -> list[str]:
+    return [entry["Ipv4Prefix"] for entry in eni.get("Ipv4Prefixes", [])]
+
+
 def token() -> str:
     return uuid.uuid4().hex
 

@@ -43,6 +43,7 @@ checks!(
     describe_unknown_filter,
     describe_unknown,
     describe_pages,
+    describe_sweep_finds_what_is_left_over,
     describe_page_size_with_ids,
     describe_has_every_field,
     modify_delete_on_termination,
@@ -287,6 +288,39 @@ async fn describe_pages(region: &Region) -> Outcome {
     }
     expect("pages", pages, 3)?;
     expect("ENIs over all pages", sorted(seen), sorted(made))
+}
+
+async fn describe_sweep_finds_what_is_left_over(region: &Region) -> Outcome {
+    let (subnet, cluster) = (region.subnet().await?, token());
+    let of_cluster = ("cluster.k8s.amazonaws.com/name", cluster.as_str());
+    let ours = [("node.k8s.amazonaws.com/instance_id", "i-1"), of_cluster];
+    let make = async |description: &str, tags: &[(&str, &str)]| {
+        let call = region.create(&subnet).description(description);
+        region.available(call.tag_specifications(tagged(ResourceType::NetworkInterface, tags))).await
+    };
+    let mut wanted = Vec::new();
+    for _ in 0..7 {
+        wanted.push(make("aws-K8S-i-1", &ours).await?);
+    }
+    make("somebody else's", &ours).await?;
+    make("aws-K8S-i-1", &[of_cluster]).await?;
+    let attached = make("aws-K8S-i-1", &ours).await?;
+    region.attach(&attached, &region.running_in(&subnet).await?, 1).send().await?;
+    let mut call = region.describe().max_results(5);
+    for (name, value) in [
+        ("tag-key", ours[0].0),
+        ("tag:cluster.k8s.amazonaws.com/name", cluster.as_str()),
+        ("status", "available"),
+        ("vpc-id", region.vpc.as_str()),
+        ("description", "aws-K8S-*"),
+    ] {
+        call = call.filters(named(name, &[value]));
+    }
+    let (mut seen, mut answers) = (Vec::new(), call.into_paginator().send());
+    while let Some(answer) = answers.next().await {
+        seen.extend(answer?.network_interfaces().iter().map(id).collect::<Outcome<Vec<_>>>()?);
+    }
+    expect("ENIs", sorted(seen), sorted(wanted))
 }
 
 async fn describe_page_size_with_ids(region: &Region) -> Outcome {

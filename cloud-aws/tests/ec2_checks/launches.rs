@@ -36,6 +36,7 @@ checks!(
     instance_unknown,
     instance_filters,
     instance_filter_by_eni,
+    instance_filter_by_id_leaves_out_what_is_not_there,
     instance_lists_its_enis,
     instance_pages,
     type_limits,
@@ -202,6 +203,18 @@ async fn instance_filter_by_eni(region: &Region) -> Outcome {
     let by_eni = named("network-interface.network-interface-id", &[&eni]);
     let answer = region.ec2.describe_instances().filters(by_eni).send().await?;
     expect("instances", found(&answer), [instance])
+}
+
+async fn instance_filter_by_id_leaves_out_what_is_not_there(region: &Region) -> Outcome {
+    let subnet = region.subnet().await?;
+    let (over, up) = (region.running_in(&subnet).await?, region.running_in(&subnet).await?);
+    region.ec2.terminate_instances().instance_ids(&over).send().await?;
+    let ids = named("instance-id", &[&over, &up, &format!("i-{NOBODY}")]);
+    let answer = region.ec2.describe_instances().filters(ids.clone()).send().await?;
+    expect("instances", sorted(found(&answer)), sorted([over, up.clone()]))?;
+    let states = named("instance-state-name", &["pending", "running"]);
+    let answer = region.ec2.describe_instances().filters(ids).filters(states).send().await?;
+    expect("those that are not ending", found(&answer), [up])
 }
 
 async fn instance_lists_its_enis(region: &Region) -> Outcome {

@@ -8,10 +8,12 @@
 mod adapter;
 mod addresses;
 mod attachments;
+mod interface_types;
 mod interfaces;
 mod lab;
 mod launches;
 mod networks;
+mod prefixes;
 mod region;
 
 use std::{collections::BTreeSet, env, pin::Pin, process::ExitCode, sync::Arc};
@@ -44,11 +46,18 @@ const AT_ONCE: usize = 16;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let only = env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
-    let mut checks: Vec<Check> =
-        [networks::checks(), launches::checks(), interfaces::checks(), attachments::checks(), addresses::checks()]
-            .into_iter()
-            .flatten()
-            .collect();
+    let mut checks: Vec<Check> = [
+        networks::checks(),
+        launches::checks(),
+        interfaces::checks(),
+        interface_types::checks(),
+        attachments::checks(),
+        addresses::checks(),
+        prefixes::checks(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     if let Err(difference) = same_as_the_list(&checks) {
         println!("checks.tsv and this program differ: {difference:?}");
         return ExitCode::FAILURE;
