@@ -10,6 +10,7 @@ use crate::{
     interrupt::Signals,
     play, proxy,
     settings::{LabSettings, NodeSettings},
+    storm,
     trouble::{Faults, Latency, Trouble},
 };
 
@@ -72,6 +73,24 @@ enum Command {
         /// Pods, over all nodes
         #[arg(long, default_value_t = 30)]
         pods: usize,
+    },
+    /// Pods in churn, daemons killed at random moments, EC2 unwell; afterwards everything has to agree
+    Storm {
+        /// What its namespaces' names begin with
+        #[arg(long, default_value = "berth-storm")]
+        prefix: String,
+        /// How often a daemon is killed
+        #[arg(long, default_value_t = 50)]
+        kills: usize,
+        /// How many pods there may be at once, over both nodes
+        #[arg(long, default_value_t = 60)]
+        pods: usize,
+        /// What decides the schedule [default: another one each time]
+        #[arg(long)]
+        seed: Option<u64>,
+        /// A subnet so small that addresses soon come to the other node; may take minutes to agree afterwards
+        #[arg(long)]
+        crowded: bool,
     },
     /// Make trouble in a running lab: between its nodes and EC2, and with their metadata
     Fault {
@@ -153,6 +172,11 @@ impl Command {
             Self::Pod { which, order } => order.carry_out(&which.prefix),
             Self::Ec2 { listen, backend } => serve_ec2(listen, backend),
             Self::Demo { shape, pods } => demo::run(shape.settings("berth-demo"), pods),
+            Self::Storm { prefix, kills, pods, seed, crowded } => {
+                let settings = storm::Settings::new(&prefix, seed.unwrap_or_else(storm::any_seed));
+                let settings = if crowded { settings.crowded() } else { settings };
+                storm::show(storm::Settings { kills, pods, ..settings })
+            }
             Self::Fault { which, at, fault } => fault.send(&which.prefix, at),
         }
     }
