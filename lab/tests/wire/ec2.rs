@@ -27,13 +27,13 @@ async fn a_new_eni_is_described_as_ec2_does() {
         <CreateNetworkInterfaceResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">
         <requestId>00000000-0000-4000-8000-000000000000</requestId>
         <networkInterface>
-        <networkInterfaceId>eni-01f71c422431d9d54</networkInterfaceId>
+        <networkInterfaceId>eni-0431d9d54dee17b11</networkInterfaceId>
         <subnetId>subnet-0958b761dabe5f6d0</subnetId>
         <vpcId>vpc-0bb2a3fb2cd2c6f7f</vpcId>
         <description>a &lt;b&gt; &amp; "c"</description>
         <ownerId>123456789012</ownerId>
         <status>pending</status>
-        <macAddress>02:c5:a0:00:00:04</macAddress>
+        <macAddress>02:1f:71:00:00:04</macAddress>
         <privateIpAddress>10.0.0.4</privateIpAddress>
         <privateDnsName>ip-10-0-0-4.us-west-2.compute.internal</privateDnsName>
         <sourceDestCheck>true</sourceDestCheck>
@@ -164,14 +164,14 @@ async fn an_attached_eni_is_described_as_ec2_does() {
         </attachment>
         </item>
         <item>
-        <networkInterfaceId>eni-0f80c4de387b83854</networkInterfaceId>
+        <networkInterfaceId>eni-087b83854bfd4a4ae</networkInterfaceId>
         <subnetId>subnet-0958b761dabe5f6d0</subnetId>
         <vpcId>vpc-0bb2a3fb2cd2c6f7f</vpcId>
         <description>
         </description>
         <ownerId>123456789012</ownerId>
         <status>in-use</status>
-        <macAddress>02:d9:98:00:00:08</macAddress>
+        <macAddress>02:f8:0c:00:00:08</macAddress>
         <privateIpAddress>10.0.0.5</privateIpAddress>
         <privateDnsName>ip-10-0-0-5.us-west-2.compute.internal</privateDnsName>
         <sourceDestCheck>true</sourceDestCheck>
@@ -196,7 +196,7 @@ async fn an_attached_eni_is_described_as_ec2_does() {
         <ipv6PrefixSet>
         </ipv6PrefixSet>
         <attachment>
-        <attachmentId>eni-attach-023ae2c7b48501800</attachmentId>
+        <attachmentId>eni-attach-0ff0ea77dd9987f7e</attachmentId>
         <deviceIndex>1</deviceIndex>
         <networkCardIndex>0</networkCardIndex>
         <status>attached</status>
@@ -250,7 +250,7 @@ async fn an_assign_answers_with_the_new_addresses_only() {
         <AssignPrivateIpAddressesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">
         <requestId>00000000-0000-4000-8000-000000000002</requestId>
         <return>true</return>
-        <networkInterfaceId>eni-01f71c422431d9d54</networkInterfaceId>
+        <networkInterfaceId>eni-0431d9d54dee17b11</networkInterfaceId>
         <assignedPrivateIpAddressesSet>
         <item>
         <privateIpAddress>10.0.0.6</privateIpAddress>
@@ -279,7 +279,6 @@ async fn what_the_model_does_not_have_is_refused_by_name_and_has_no_effect() {
         ("Ipv6AddressCount", "1"),
         ("Ipv6Addresses.1.Ipv6Address", "2001:db8::1"),
         ("Ipv6PrefixCount", "1"),
-        ("InterfaceType", "efa"),
         ("NobodyKnowsThis", "1"),
     ] {
         let call = [("Action", "CreateNetworkInterface"), ("SubnetId", lab.subnet.as_str()), (name, value)];
@@ -315,6 +314,7 @@ async fn nonsense_is_refused_with_the_parameters_name() {
         ("PrivateIpAddress.1", "10.0.0"),
         ("Ipv4PrefixCount", "many"),
         ("Ipv4Prefix.1", "10.0.0.16/33"),
+        ("Ipv4Prefix.1", "10.0.0.16"),
         ("AllowReassignment", "maybe"),
     ] {
         let call = [("Action", "AssignPrivateIpAddresses"), ("NetworkInterfaceId", eni.as_str()), (name, value)];

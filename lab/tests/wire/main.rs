@@ -6,6 +6,7 @@ mod fault;
 mod imds;
 mod metadata_lag;
 mod metadata_trouble;
+mod prefixes;
 mod stale;
 mod storm;
 mod throttling;
