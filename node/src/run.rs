@@ -143,7 +143,6 @@ impl<C: Cloud, L: Ledger, H: Host, K: Clock> Node<C, L, H, K> {
     fn turn(&mut self, batch: Vec<Message>) -> Result<(), LedgerError> {
         let mut all = Step::default();
         let mut looks: Vec<Look> = Vec::new();
-        let mut ended = Vec::new();
         for message in self.anew(&batch).into_iter().chain(batch) {
             let event = match message {
                 Message::Event(event) => event,
@@ -169,7 +168,6 @@ impl<C: Cloud, L: Ledger, H: Host, K: Clock> Node<C, L, H, K> {
             };
             match &event {
                 Event::Abandoned(ticket) => drop(self.adds.remove(ticket)),
-                Event::Del(request) => ended.push(request.key.clone()),
                 lasting => self.said.hear(lasting),
             }
             let now = self.now();
@@ -184,9 +182,7 @@ impl<C: Cloud, L: Ledger, H: Host, K: Clock> Node<C, L, H, K> {
             if !all.records.is_empty() && self.lost.take().is_some() {
                 info!("wrote the ledger again");
             }
-            for key in &ended {
-                self.said.forget(key);
-            }
+            self.said.written();
             for effect in all.effects {
                 self.act(effect);
             }

@@ -2,14 +2,12 @@
 //!
 //! Owns what must be said again when the pool goes back to its ledger. Never decides what it means.
 
-use std::collections::BTreeMap;
-
-use pool::{Event, FoundLease, LeaseKey};
+use pool::{Event, FoundLease};
 
 /// The last word on each matter, in the order in which the pool needs them.
 #[derive(Debug, Default)]
 pub(crate) struct Said {
-    found: BTreeMap<LeaseKey, FoundLease>,
+    found: Vec<FoundLease>,
     foreign: Option<Event>,
     sandboxes: Option<Event>,
     draining: Option<Event>,
@@ -23,7 +21,7 @@ impl Said {
     pub(crate) fn hear(&mut self, event: &Event) {
         let place = match event {
             Event::Found(leases) => {
-                self.found.extend(leases.iter().map(|lease| (lease.key.clone(), lease.clone())));
+                self.found.extend(leases.iter().cloned());
                 return;
             }
             Event::Facts(_) | Event::FactsMissing(_) => &mut self.facts,
@@ -43,14 +41,14 @@ impl Said {
         *place = Some(event.clone());
     }
 
-    /// The DEL of a pod that was found is in the ledger.
-    pub(crate) fn forget(&mut self, key: &LeaseKey) {
-        self.found.remove(key);
+    /// What was found is in the ledger now.
+    pub(crate) fn written(&mut self) {
+        self.found.clear();
     }
 
     /// All of it.
     pub(crate) fn again(&self) -> Vec<Event> {
-        let found = (!self.found.is_empty()).then(|| Event::Found(self.found.values().cloned().collect()));
+        let found = (!self.found.is_empty()).then(|| Event::Found(self.found.clone()));
         let rest = [&self.foreign, &self.sandboxes, &self.draining, &self.stopping, &self.demand, &self.facts];
         found.into_iter().chain(rest.into_iter().flatten().cloned()).collect()
     }

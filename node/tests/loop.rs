@@ -44,6 +44,8 @@ impl Cloud for Ec2 {
                 *assigned += ask.places();
                 Answer::Assigned { addresses: (first..*assigned).map(nth).collect(), prefixes: Vec::new() }
             }
+            Call::Subnets { .. } => Answer::Subnets(Vec::new()),
+            Call::Leaked { .. } => Answer::Leaked(Vec::new()),
             _ => Answer::Done,
         })
     }

@@ -2,9 +2,11 @@
 //!
 //! Owns the reaction to each answer and each kind of failure. Never asks for the next thing: planning does, from what is left here.
 
+use std::net::Ipv4Addr;
+
 use crate::{
-    Action, Address, Answer, Attached, BootTime, Call, CallId, DeviceIndex, Doubt, EniId, EniState, Fault, Intent, Key,
-    Kind, Now, Refusal, State,
+    Action, Answer, Ask, Attached, Block, BootTime, Call, CallId, DeviceIndex, Doubt, Effect, EniId, EniState, Fault,
+    Intent, Key, Kind, News, Now, Prefix, Refusal, State, SubnetId,
     pause::{Backoff, SOMEBODY, Scope, THROTTLED, TRANSITION, UNREACHABLE},
 };
 
@@ -14,9 +16,14 @@ impl State {
             match outcome {
                 Ok(answer) => {
                     self.pauses.end(&Scope::Action(read.action()));
-                    self.read(now.at, &read, answer);
+                    self.read(now, &read, answer);
                 }
-                Err(fault) => self.pause_action(now, read.action(), &fault),
+                Err(fault) => {
+                    if matches!(read, Call::Instances { .. }) {
+                        self.leaked_unread();
+                    }
+                    self.pause_action(now, read.action(), &fault);
+                }
             }
             return;
         }
@@ -41,29 +48,38 @@ impl State {
     fn done(&mut self, now: Now, call: Call, answer: Answer) {
         match (call, answer) {
             (Call::CreateEni { subnet, ask, .. }, Answer::Created(seen)) => {
-                self.asked_well(&subnet, ask.places());
+                self.asked_well(&subnet, ask);
                 self.adopt(now.at, seen);
             }
             (Call::Attach { eni, device, .. }, Answer::Attached(attachment)) => {
                 self.attached(&eni, Attached { id: attachment, device, card: 0 });
             }
-            (Call::Assign { eni, ask }, Answer::Assigned { addresses, .. }) => {
+            (Call::Assign { eni, ask }, Answer::Assigned { addresses, prefixes }) => {
                 if let Some(subnet) = self.enis.get(&eni).map(|eni| eni.record.subnet.clone()) {
-                    self.asked_well(&subnet, ask.places());
+                    self.asked_well(&subnet, ask);
                 }
                 for address in addresses {
                     self.confirm(now.at, &eni, address);
                 }
+                for prefix in prefixes {
+                    self.confirm_prefix(now.at, &eni, prefix);
+                }
                 self.pauses.end(&Scope::Eni(eni));
             }
             (Call::Protect { eni, .. }, _) => self.set_state(&eni, EniState::AttachedUnprotected, EniState::Ready),
-            (Call::Unassign { eni, addresses, .. }, _) => {
-                for address in addresses {
-                    self.depart(now.at, &eni, address);
+            (Call::Unassign { eni, addresses, prefixes }, _) => {
+                for block in blocks(addresses, prefixes) {
+                    self.depart(now.at, &eni, block);
+                }
+            }
+            (Call::Tag { eni, .. }, _) => {
+                if let Some(known) = self.enis.get_mut(&eni) {
+                    known.record.tagged = true;
+                    self.touch(Key::Eni(eni));
                 }
             }
             (Call::Detach { eni, .. }, _) => self.detached(now, &eni),
-            (Call::Delete { eni }, _) => self.forget(&eni),
+            (Call::Delete { eni }, _) => self.deleted(&eni),
             // An answer that does not fit its call says nothing: read what is there.
             (call, _) => self.suspect(call.eni().cloned()),
         }
@@ -73,6 +89,11 @@ impl State {
     fn failed(&mut self, now: Now, call: Call, fault: &Fault) {
         let action = call.action();
         match fault.kind {
+            // Whatever EC2 has against prefixes here, single addresses can be had.
+            Kind::Invalid if call.asks_prefixes() => {
+                let code = fault.code.clone();
+                self.no_prefixes(now, &call, Refusal::CloudError { action: action.name().to_owned(), code });
+            }
             Kind::Throttled
             | Kind::Unreachable
             | Kind::Denied
@@ -121,17 +142,17 @@ impl State {
                 Kind::AddressLimit | Kind::Gone => self.suspect(Some(eni)),
                 _ => {}
             },
-            Call::Unassign { eni, addresses, .. } => match kind {
+            Call::Unassign { eni, addresses, prefixes } => match kind {
                 Kind::Throttled | Kind::Unreachable | Kind::Denied | Kind::Credentials => {
-                    for address in addresses {
-                        self.hold(&eni, address, Some(Address::Free { since: now.at }));
+                    for block in blocks(addresses, prefixes) {
+                        self.keep(now.at, &eni, block);
                     }
                 }
                 _ => self.suspect(Some(eni)),
             },
             Call::Detach { eni, .. } if kind == Kind::Gone => self.detached(now, &eni),
             Call::Detach { eni, .. } => self.set_state(&eni, EniState::Detaching, EniState::Draining),
-            Call::Delete { eni } if kind == Kind::Gone => self.forget(&eni),
+            Call::Delete { eni } if kind == Kind::Gone => self.deleted(&eni),
             Call::Protect { eni, .. } if kind == Kind::Gone => self.suspect(Some(eni)),
             Call::CreateEni { .. }
             | Call::Delete { .. }
@@ -176,11 +197,7 @@ impl State {
             if let (Some(eni), false) = (intent.call.eni(), intent.call.is_read())
                 && let Some(known) = self.enis.get_mut(eni)
             {
-                for held in known.addresses.values_mut() {
-                    if matches!(held, Address::Free { .. }) {
-                        *held = Address::Unverified { absent: None };
-                    }
-                }
+                known.doubt_free_addresses();
             }
             self.touch(Key::Intent(intent.id));
             self.doubt(moment, intent);
@@ -218,11 +235,22 @@ impl State {
         }
     }
 
+    /// EC2 has deleted it, ours or one that a node left behind.
+    fn deleted(&mut self, id: &EniId) {
+        if !self.enis.contains_key(id) {
+            self.effect(Effect::Say(News::LeakedEniDeleted(id.clone())));
+        }
+        self.forget(id);
+    }
+
     /// The ENI is no more.
     pub(crate) fn forget(&mut self, id: &EniId) {
         if let Some(eni) = self.enis.remove(id) {
-            for address in eni.addresses.keys() {
-                self.touch(Key::Address(id.clone(), *address));
+            for (address, _) in eni.addresses.stored() {
+                self.touch(Key::Address(id.clone(), address));
+            }
+            for (prefix, _) in eni.addresses.prefixes() {
+                self.touch(Key::Prefix(id.clone(), prefix));
             }
         }
         self.touch(Key::Eni(id.clone()));
@@ -247,32 +275,59 @@ impl State {
         }
     }
 
-    /// EC2 gives all or nothing: ask for half, down to one, then leave the subnet alone.
+    /// EC2 gives all or nothing: ask for half, down to one, then leave the subnet alone. Prefixes that cannot be had are no reason to
+    /// leave it alone: single addresses are asked for until the pause has passed.
     fn ask_less(&mut self, now: Now, call: &Call) {
-        let (subnet, asked) = match call {
-            Call::CreateEni { subnet, ask, .. } => (Some(subnet.clone()), ask.places()),
-            Call::Assign { eni, ask } => (self.enis.get(eni).map(|eni| eni.record.subnet.clone()), ask.places()),
-            _ => (None, 0),
-        };
-        let Some(subnet) = subnet else { return };
-        if asked <= 1 {
+        let Some((subnet, ask)) = self.asked(call) else { return };
+        let prefixes = matches!(ask, Ask::Prefixes(_));
+        if ask.places() > 1 {
+            self.ask_at_most.insert((subnet, prefixes), ask.places() / 2);
+        } else if prefixes {
+            self.ask_at_most.remove(&(subnet.clone(), true));
+            self.no_prefixes(now, call, Refusal::PrefixFragmented { subnet });
+        } else {
             let reason = Refusal::SubnetExhausted { subnet: subnet.clone() };
             self.pauses.begin(now, Scope::Subnet(subnet.clone()), SOMEBODY, reason);
+            self.subnets_wanted = true;
+            self.ask_at_most.insert((subnet, false), 1);
         }
-        self.ask_at_most.insert(subnet, (asked / 2).max(1));
     }
 
-    fn asked_well(&mut self, subnet: &crate::SubnetId, asked: u32) {
+    fn no_prefixes(&mut self, now: Now, call: &Call, reason: Refusal) {
+        let Some((subnet, _)) = self.asked(call) else { return };
+        let scope = Scope::Prefixes(subnet.clone());
+        if matches!(reason, Refusal::PrefixFragmented { .. }) && !self.pauses.knows(&scope) {
+            self.effect(Effect::Say(News::PrefixFragmented(subnet)));
+        }
+        self.pauses.begin(now, scope, SOMEBODY, reason);
+    }
+
+    /// In which subnet a call asked for what.
+    fn asked(&self, call: &Call) -> Option<(SubnetId, Ask)> {
+        match call {
+            Call::CreateEni { subnet, ask, .. } => Some((subnet.clone(), *ask)),
+            Call::Assign { eni, ask } => Some((self.enis.get(eni)?.record.subnet.clone(), *ask)),
+            _ => None,
+        }
+    }
+
+    fn asked_well(&mut self, subnet: &SubnetId, ask: Ask) {
+        let prefixes = matches!(ask, Ask::Prefixes(_));
+        // A new ENI has an address of its own: even with nothing to hold it shows that the subnet has some.
         self.pauses.end(&Scope::Subnet(subnet.clone()));
-        if let Some(most) = self.ask_at_most.get_mut(subnet) {
-            *most = (*most).max(asked).saturating_mul(2);
+        if prefixes {
+            self.pauses.end(&Scope::Prefixes(subnet.clone()));
+        }
+        let kind = (subnet.clone(), prefixes);
+        if let Some(most) = self.ask_at_most.get_mut(&kind) {
+            *most = (*most).max(ask.places()).saturating_mul(2);
             if *most >= u32::from(u8::MAX) {
-                self.ask_at_most.remove(subnet);
+                self.ask_at_most.remove(&kind);
             }
         }
     }
 
-    fn pause_action(&mut self, now: Now, action: Action, fault: &Fault) {
+    pub(crate) fn pause_action(&mut self, now: Now, action: Action, fault: &Fault) {
         let name = action.name().to_owned();
         let (backoff, reason): (Backoff, Refusal) = match fault.kind {
             Kind::Throttled => (THROTTLED, Refusal::Throttled { action: name }),
@@ -283,6 +338,11 @@ impl State {
         };
         self.pauses.begin(now, Scope::Action(action), backoff, reason);
     }
+}
+
+/// What one unassign names.
+pub(crate) fn blocks(addresses: Vec<Ipv4Addr>, prefixes: Vec<Prefix>) -> impl Iterator<Item = Block> {
+    addresses.into_iter().map(Block::Address).chain(prefixes.into_iter().map(Block::Prefix))
 }
 
 /// Failures that come before EC2 looks at the arguments of a call.

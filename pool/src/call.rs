@@ -182,6 +182,11 @@ impl Call {
         }
     }
 
+    /// It wants prefixes.
+    pub(crate) fn asks_prefixes(&self) -> bool {
+        matches!(self, Self::CreateEni { ask: Ask::Prefixes(_), .. } | Self::Assign { ask: Ask::Prefixes(_), .. })
+    }
+
     /// A read changes nothing in EC2: it needs no intent and may be repeated freely.
     pub fn is_read(&self) -> bool {
         matches!(

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Address, Path, State, grow::count};
+use crate::{Address, Path, State};
 
 impl State {
     /// Every invariant that does not hold, in words; empty when all is well.
@@ -12,18 +12,21 @@ impl State {
         let mut wrong = Vec::new();
         let mut seen = BTreeMap::new();
         for eni in self.enis.values() {
-            for (address, held) in &eni.addresses {
-                if let Some(other) = seen.insert(*address, &eni.record.id) {
+            for (address, held) in eni.addresses.iter() {
+                if let Some(other) = seen.insert(address, &eni.record.id) {
                     wrong.push(format!("{address} is on {other} and on {}", eni.record.id));
                 }
                 if let Address::Leased(key) = held {
                     let leased = self.leases.get(key).is_some_and(|lease| {
-                        lease.attachments.iter().any(|attachment| attachment.addresses.contains(address))
+                        lease.attachments.iter().any(|attachment| attachment.addresses.contains(&address))
                     });
                     if !leased {
                         wrong.push(format!("{address} is held for {key}, which has no lease on it"));
                     }
                 }
+            }
+            if eni.addresses != eni.addresses.recounted() {
+                wrong.push(format!("{}: the counts do not fit the addresses", eni.record.id));
             }
             if eni.attached() && eni.holds_pods() && eni.record.slot.is_none() && !eni.addresses.is_empty() {
                 wrong.push(format!("{} is attached and has no slot", eni.record.id));
@@ -37,7 +40,7 @@ impl State {
                     if let Some(other) = holders.insert(*address, &lease.key) {
                         wrong.push(format!("{address} is leased to {other} and to {}", lease.key));
                     }
-                    let held = self.enis.get(eni).and_then(|eni| eni.addresses.get(address));
+                    let held = self.enis.get(eni).and_then(|eni| eni.addresses.get(*address));
                     if held != Some(&Address::Leased(lease.key.clone())) {
                         wrong.push(format!("{} leases {address} of {eni}, which is {held:?}", lease.key));
                     }
@@ -50,10 +53,10 @@ impl State {
         }
         if let Some(facts) = &self.facts {
             for eni in self.enis.values() {
-                let addresses = count(eni.addresses.len());
-                if addresses > facts.limits.secondary() {
+                let places = eni.addresses.places();
+                if places > facts.limits.secondary() {
                     wrong.push(format!(
-                        "{} has {addresses} addresses, the type allows {}",
+                        "{} has {places} addresses and prefixes, the type allows {}",
                         eni.record.id,
                         facts.limits.secondary()
                     ));

@@ -2,12 +2,13 @@
 //!
 //! Owns the states and what can be derived from one ENI alone. Never decides a transition.
 
-use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
+use std::{fmt, net::Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AttachmentId, BootTime, Call, CallId, DeviceIndex, EniId, Generation, LeaseKey, Mac, Pod, Slot, SubnetId, Token,
+    Address, Addresses, AttachmentId, BootTime, Call, CallId, DeviceIndex, EniId, Generation, LeaseKey, Mac, Pod,
+    Prefix, PrefixState, Slot, SubnetId, Tally, Token,
 };
 
 /// An ENI without its addresses, as the ledger has it.
@@ -25,6 +26,12 @@ pub struct EniRecord {
     pub role: Role,
     /// Created by us: only such ENIs are ever detached or deleted.
     pub created: bool,
+    /// Has the tag with our instance's id.
+    #[serde(default)]
+    pub tagged: bool,
+    /// Its subnet is not for pods (`kubernetes.io/role/cni=0`): no new leases, and what has none goes.
+    #[serde(default)]
+    pub excluded: bool,
     /// Where it stands.
     pub state: EniState,
     /// Its attachment, from the moment EC2 names it.
@@ -104,50 +111,13 @@ impl fmt::Display for EniState {
     }
 }
 
-/// An address for pods.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Address {
-    /// EC2 has not confirmed it, or it is being given back: never leased.
-    Unverified {
-        /// Since when one read of EC2 after another has not shown it.
-        absent: Option<BootTime>,
-    },
-    /// Can be leased once its ENI serves.
-    Free {
-        /// Since when: the longest free goes first.
-        since: BootTime,
-    },
-    /// Leased.
-    Leased(LeaseKey),
-    /// Released, not usable before this time.
-    Cooling {
-        /// The time.
-        until: BootTime,
-    },
-    /// Something unexplained: never leased.
-    Quarantined(String),
-}
-
-impl Address {
-    /// The state's name.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Unverified { .. } => "Unverified",
-            Self::Free { .. } => "Free",
-            Self::Leased(_) => "Leased",
-            Self::Cooling { .. } => "Cooling",
-            Self::Quarantined(_) => "Quarantined",
-        }
-    }
-}
-
 /// An ENI and what is on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Eni {
     /// The ENI.
     pub record: EniRecord,
     /// Its addresses for pods.
-    pub addresses: BTreeMap<Ipv4Addr, Address>,
+    pub addresses: Addresses,
     /// The kernel carries its traffic. Not kept: every start configures again.
     pub link_ready: bool,
 }
@@ -157,12 +127,14 @@ impl Eni {
     pub fn serves(&self) -> bool {
         self.link_ready
             && self.holds_pods()
+            && !self.record.excluded
             && matches!(self.record.state, EniState::AttachedUnprotected | EniState::Ready)
     }
 
-    /// It is one that carries pods, now or soon.
+    /// It is one that carries new pods, now or soon.
     pub fn grows(&self) -> bool {
         self.holds_pods()
+            && !self.record.excluded
             && matches!(
                 self.record.state,
                 EniState::Detached | EniState::Attaching | EniState::AttachedUnprotected | EniState::Ready
@@ -180,20 +152,66 @@ impl Eni {
             && !matches!(self.record.state, EniState::Detached | EniState::Attaching | EniState::Leaving)
     }
 
-    /// The kernel should know that packets to an address in this state are for this node: EC2 has it on the ENI, and the ENI is not
-    /// about to go, unless a pod has the address.
-    pub fn wants(&self, held: &Address) -> bool {
-        let goes = matches!(self.record.state, EniState::Draining | EniState::Detaching);
-        match held {
-            Address::Leased(_) => true,
-            Address::Free { .. } | Address::Cooling { .. } => !goes,
-            Address::Unverified { .. } | Address::Quarantined(_) => false,
+    /// The kernel should know that packets to this address are for this node, by a route of the address' own: EC2 has it on the ENI, no
+    /// route of its prefix covers it, and the ENI is not about to go, unless a pod has it.
+    pub(crate) fn carries(&self, address: Ipv4Addr) -> bool {
+        let prefix = Prefix::around(address);
+        let covered = self.addresses.prefix(prefix).is_some() && self.carries_prefix(prefix);
+        match self.addresses.get(address) {
+            Some(Address::Leased(_)) => !covered,
+            Some(Address::Free { .. } | Address::Cooling { .. }) => {
+                !self.leaves() && !self.addresses.in_prefix(address)
+            }
+            _ => false,
+        }
+    }
+
+    /// The same for the addresses of a prefix, by one route.
+    pub(crate) fn carries_prefix(&self, prefix: Prefix) -> bool {
+        let usable =
+            self.addresses.prefix(prefix).is_some_and(|held| matches!(held.state(), PrefixState::Usable { .. }));
+        usable && !self.leaves()
+    }
+
+    /// On its way out.
+    fn leaves(&self) -> bool {
+        matches!(self.record.state, EniState::Draining | EniState::Detaching)
+    }
+
+    /// What could be leased, and is not, is to be confirmed first.
+    pub(crate) fn doubt_free_addresses(&mut self) {
+        let free: Vec<_> =
+            self.addresses.singles().filter(|(_, held)| matches!(held, Address::Free { .. })).map(|(a, _)| a).collect();
+        for address in free {
+            self.addresses.set(address, Some(Address::Unverified { absent: None }));
+        }
+        let prefixes: Vec<_> = self.addresses.prefixes().map(|(prefix, _)| prefix).collect();
+        for prefix in prefixes {
+            self.addresses.set_prefix(prefix, Some(PrefixState::Unverified { absent: None }));
+        }
+    }
+
+    /// Its addresses, by state.
+    pub fn tally(&self) -> Tally {
+        let (a, b) = (self.addresses.single_tally(), self.addresses.member_tally());
+        Tally {
+            free: a.free + b.free,
+            leased: a.leased + b.leased,
+            cooling: a.cooling + b.cooling,
+            unverified: a.unverified + b.unverified,
+            quarantined: a.quarantined + b.quarantined,
         }
     }
 
     /// How many of its addresses are leased.
     pub fn leased(&self) -> usize {
-        self.addresses.values().filter(|address| matches!(address, Address::Leased(_))).count()
+        self.tally().leased as usize
+    }
+
+    /// No pod has, or had a moment ago, an address of this ENI.
+    pub fn is_empty(&self) -> bool {
+        let tally = self.tally();
+        tally.leased + tally.cooling + tally.quarantined == 0
     }
 }
 

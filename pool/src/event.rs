@@ -78,7 +78,7 @@ pub struct DelRequest {
 }
 
 /// A lease that is in the kernel and not in the ledger.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FoundLease {
     /// The sandbox interface.
     pub key: LeaseKey,

@@ -112,7 +112,7 @@ impl Prefix {
 
     /// The /28 that begins at this address; `None` when none does.
     pub fn new(first: Ipv4Addr) -> Option<Self> {
-        (first.to_bits() % Self::SIZE == 0).then_some(Self(first))
+        first.to_bits().is_multiple_of(Self::SIZE).then_some(Self(first))
     }
 
     /// The /28 around this address.

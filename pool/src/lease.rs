@@ -2,22 +2,28 @@
 //!
 //! Owns allocate, release and the queue of waiting requests. Never asks EC2 for anything.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use crate::{
-    Action, AddRequest, Address, Attachment, BootTime, DelRequest, Effect, EniId, EniState, Generation, Key, Lease,
-    Origin, Path, Refusal, State, pause::Scope,
+    Action, AddRequest, Address, Attachment, BootTime, Call, DelRequest, Effect, EniId, EniState, Generation, Key,
+    Lease, News, Origin, Path, Refusal, State, pause::Scope,
 };
 
 impl State {
     /// How many [`Self::allocate`] calls in a row would succeed now.
     pub fn available(&self) -> usize {
-        self.enis
-            .values()
-            .filter(|eni| eni.serves())
-            .flat_map(|eni| eni.addresses.values())
-            .filter(|held| matches!(held, Address::Free { .. }))
-            .count()
+        let serving = self.enis.values().filter(|eni| eni.serves()).map(crate::Eni::tally);
+        serving.map(|tally| tally.free + if self.pressed() { tally.cooling } else { 0 }).sum::<u32>() as usize
+    }
+
+    /// Nothing else can be had, and the operator allows cooling addresses to be used before their time.
+    fn pressed(&self) -> bool {
+        self.policy.early_reuse && self.held.is_some()
+    }
+
+    /// How many cooling addresses were leased before their time since the start.
+    pub fn reused_early(&self) -> u64 {
+        self.reused_early
     }
 
     pub(crate) fn add(&mut self, request: AddRequest) {
@@ -39,7 +45,12 @@ impl State {
         let tombstone = self.tombstones.get(&key).map_or(started, |earlier| started.max(*earlier));
         self.tombstones.insert(key.clone(), tombstone);
         self.touch(Key::Tombstone(key.clone()));
-        self.found.retain(|_, found| found.key != key);
+        let found: Vec<_> =
+            self.found.iter().filter(|(_, found)| found.key == key).map(|(address, _)| *address).collect();
+        for address in found {
+            self.found.remove(&address);
+            self.touch(Key::Found(address));
+        }
 
         let (gone, still): (Vec<_>, Vec<_>) =
             self.waiting.drain(..).partition(|waiting| waiting.key == key && waiting.started <= started);
@@ -59,12 +70,12 @@ impl State {
         }
     }
 
-    fn cool(&mut self, now: BootTime, lease: &Lease) {
+    pub(crate) fn cool(&mut self, now: BootTime, lease: &Lease) {
         let until = now.after(self.policy.cooling);
         for attachment in &lease.attachments {
             let Path::Pooled { eni, .. } = &attachment.path;
             for address in &attachment.addresses {
-                let held = self.enis.get(eni).and_then(|eni| eni.addresses.get(address));
+                let held = self.enis.get(eni).and_then(|eni| eni.addresses.get(*address));
                 if held == Some(&Address::Leased(lease.key.clone())) {
                     self.hold(eni, *address, Some(Address::Cooling { until }));
                 }
@@ -75,12 +86,17 @@ impl State {
     /// Serves the queue, first come first served, as far as there are addresses.
     pub(crate) fn serve_waiting(&mut self, now: BootTime) {
         while let Some(request) = self.waiting.front() {
-            let lease = match self.leases.get(&request.key) {
-                Some(lease) => lease.clone(),
-                None => match self.allocate(now) {
-                    Some((eni, address)) => self.lease_to(now, eni, address),
-                    None => return,
-                },
+            let lease = if let Some(lease) = self.leases.get(&request.key) {
+                lease.clone()
+            } else {
+                let free = self.allocate();
+                let Some((eni, address)) = free.clone().or_else(|| self.allocate_early()) else { return };
+                let lease = self.lease_to(now, eni, address);
+                if free.is_none() {
+                    self.reused_early += 1;
+                    self.effect(Effect::Say(News::ReusedEarly(lease.clone())));
+                }
+                lease
             };
             if let Some(request) = self.waiting.pop_front() {
                 self.effect(Effect::Reply(request.ticket, Ok(lease)));
@@ -90,25 +106,19 @@ impl State {
 
     /// The address that the next request gets. With surplus, from the ENI with the most leases, so that others empty and can be given
     /// back; else from the one with the fewest: the VPC's resolver takes 1,024 packets/s per ENI. On it, the longest free.
-    pub(crate) fn allocate(&self, now: BootTime) -> Option<(EniId, Ipv4Addr)> {
+    pub(crate) fn allocate(&self) -> Option<(EniId, Ipv4Addr)> {
         let packs = self.surplus.is_some() || self.enis.values().any(|eni| eni.record.state == EniState::Draining);
-        let eni = self
-            .enis
-            .values()
-            .filter(|eni| eni.serves() && eni.addresses.values().any(|held| matches!(held, Address::Free { .. })))
-            .min_by_key(|eni| {
-                let leased = eni.leased();
-                (if packs { usize::MAX - leased } else { leased }, eni.record.slot)
-            })?;
-        let (address, _) = eni
-            .addresses
-            .iter()
-            .filter_map(|(address, held)| match held {
-                Address::Free { since } => Some((*address, now.since(*since))),
-                _ => None,
-            })
-            .max_by_key(|(address, free_for)| (*free_for, std::cmp::Reverse(*address)))?;
-        Some((eni.record.id.clone(), address))
+        let rank = |eni: &crate::Eni| if packs { usize::MAX - eni.leased() } else { eni.leased() };
+        let free = self.enis.values().filter(|eni| eni.serves() && eni.tally().free > 0);
+        let best = free.min_by_key(|eni| (rank(eni), eni.record.slot));
+        best.and_then(|eni| Some((eni.record.id.clone(), eni.addresses.next_free(packs)?)))
+    }
+
+    /// The cooling address that has cooled for longest, when nothing else can be had and the operator allows it.
+    fn allocate_early(&self) -> Option<(EniId, Ipv4Addr)> {
+        let serving = self.enis.values().filter(|eni| self.pressed() && eni.serves());
+        let cooling = serving.filter_map(|eni| Some((eni.addresses.next_cooled()?, &eni.record.id)));
+        cooling.min().map(|((_, address), eni)| (eni.clone(), address))
     }
 
     /// Leases this address to the request at the head of the queue.
@@ -163,16 +173,14 @@ impl State {
             return Hope::None;
         }
         let starting = self.facts.is_none() && self.facts_missing.is_none();
-        let reading = !self.reads.is_empty();
+        let reading = self.reads.values().any(|read| !matches!(read, Call::Leaked { .. } | Call::Instances { .. }));
         let asking = self.intents.values().any(|intent| {
             matches!(
                 intent.call.action(),
                 Action::CreateNetworkInterface | Action::AttachNetworkInterface | Action::AssignPrivateIpAddresses
             )
         });
-        let coming = self.enis.values().any(|eni| {
-            eni.grows() && !eni.serves() && eni.addresses.values().any(|held| matches!(held, Address::Free { .. }))
-        });
+        let coming = self.enis.values().any(|eni| eni.grows() && !eni.serves() && eni.tally().free > 0);
         if starting || reading || asking || coming || self.short_since.is_some() {
             return Hope::InFlight;
         }
@@ -199,7 +207,9 @@ impl State {
         }
         let limited = matches!(
             self.held,
-            None | Some(Refusal::EniLimit { .. } | Refusal::AddressLimit | Refusal::PolicyCap { .. })
+            None | Some(
+                Refusal::EniLimit { .. } | Refusal::AddressLimit | Refusal::PolicyCap { .. } | Refusal::NodeDraining
+            )
         );
         if self.held.is_none() && self.numbers(now).unverified > 0 {
             return Refusal::Verifying;
@@ -212,14 +222,9 @@ impl State {
 
     /// When the first cooling address becomes free, and how many cool.
     fn first_cooling(&self) -> Option<(BootTime, u32)> {
-        let mut cooling: BTreeMap<BootTime, u32> = BTreeMap::new();
-        for held in self.enis.values().filter(|eni| eni.serves()).flat_map(|eni| eni.addresses.values()) {
-            if let Address::Cooling { until } = held {
-                *cooling.entry(*until).or_default() += 1;
-            }
-        }
-        let count = cooling.values().sum();
-        cooling.keys().next().map(|until| (*until, count))
+        let serving = || self.enis.values().filter(|eni| eni.serves());
+        let until = serving().filter_map(|eni| eni.addresses.next_cooled()).map(|(until, _)| until).min()?;
+        Some((until, serving().map(|eni| eni.tally().cooling).sum()))
     }
 }
 

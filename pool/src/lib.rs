@@ -6,37 +6,51 @@
 //! Pure: no clock, no I/O, no async, no randomness, no hashed collections. The same events give the same steps. It decides
 //! everything; whoever drives it decides nothing.
 
+mod address;
+mod addresses;
+mod adopt;
 mod answer;
 mod call;
 mod check;
+mod confirm;
 mod eni;
 mod event;
 mod explain;
 mod grow;
 mod ids;
+mod leaked;
 mod lease;
+mod lifecycle;
 mod news;
+mod numbers;
 mod observe;
 mod pause;
 mod policy;
 mod record;
 mod refusal;
+mod restore;
+mod sandboxes;
 mod shrink;
 mod state;
+mod subnets;
 mod time;
+mod wall;
 
+pub use address::{Address, PrefixState, Tally};
+pub use addresses::{Addresses, HeldPrefix};
 pub use call::{Action, Answer, Ask, Call, Fault, InterfaceKind, Kind, SeenAttachment, SeenEni, SeenSubnet};
-pub use eni::{Address, Attached, Attachment, Doubt, Eni, EniRecord, EniState, Intent, Lease, Origin, Path, Role};
+pub use eni::{Attached, Attachment, Doubt, Eni, EniRecord, EniState, Intent, Lease, Origin, Path, Role};
 pub use event::{AddRequest, DelRequest, Effect, Event, FoundLease, Step, WantedEni};
-pub use explain::Explanation;
-pub use grow::Numbers;
+pub use explain::{Explanation, Figure, Next};
 pub use ids::{
     AttachmentId, Block, CallId, DeviceIndex, EniId, Generation, InstanceId, LeaseKey, Mac, NotAMac, NotAPrefix, Pod,
     Prefix, SecurityGroupId, Slot, SubnetId, Ticket, Token, VpcId,
 };
 pub use news::News;
+pub use numbers::Numbers;
 pub use policy::{COALESCE, Limits, NodeFacts, Policy, Warm};
 pub use record::{Entry, Key, Record};
 pub use refusal::Refusal;
 pub use state::State;
+pub use subnets::KnownSubnet;
 pub use time::{BootTime, Now};

@@ -1,22 +1,21 @@
 //! What reading EC2 shows, and what may be concluded from it.
 //!
-//! Owns the merging of descriptions. Presence is evidence; absence in one read never is: reads are stale for seconds to minutes. A
-//! lease is a veto, whatever any read says.
+//! Owns when EC2 is read, and what becomes of calls and ENIs by what it shows. Presence is evidence; absence in one read never is: reads
+//! are stale for seconds to minutes. A lease is a veto, whatever any read says, and so is a link in the kernel.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
-    Action, Address, Answer, Attached, Attachment, BootTime, Call, DeviceIndex, Eni, EniId, EniRecord, EniState,
-    Generation, InterfaceKind, Key, Lease, Now, Path, Role, SeenAttachment, SeenEni, Slot, State, pause::Scope,
-    state::DEPARTED,
+    Action, Address, Answer, Ask, Attached, Block, BootTime, Call, Effect, Eni, EniId, EniState, Fault, Key, Kind,
+    News, Now, PrefixState, SeenEni, State, answer::blocks, pause::Scope, state::DEPARTED,
 };
 
 /// Two reads without a thing must be this far apart,
-const APART: Duration = Duration::from_secs(5);
+pub(crate) const APART: Duration = Duration::from_secs(5);
 /// and the second this long after the call, before the thing counts as not being there.
-const SETTLED: Duration = Duration::from_secs(15);
+pub(crate) const SETTLED: Duration = Duration::from_secs(15);
 /// Why an ENI is quarantined.
-const NOT_SHOWN: &str = "EC2 does not show this ENI, and pods use it";
+const NOT_SHOWN: &str = "EC2 does not show this ENI, but the node has its link or pods on it";
 
 impl State {
     /// Asks EC2 for what is in doubt.
@@ -63,32 +62,49 @@ impl State {
             .suspects
             .iter()
             .map(|(eni, absent)| (eni.clone(), absent.map_or(BootTime::default(), |absent| absent.after(SETTLED))));
-        let addresses = self.enis.values().flat_map(|eni| {
-            eni.addresses.iter().filter_map(|(address, held)| match held {
-                Address::Unverified { absent } if !self.leaving(&eni.record.id, *address) => {
-                    Some((eni.record.id.clone(), absent.map_or(BootTime::default(), |absent| absent.after(SETTLED))))
-                }
+        let doubtful = self.enis.values().filter(|eni| eni.tally().unverified > 0);
+        let blocks = doubtful.flat_map(|eni| {
+            let id = &eni.record.id;
+            let at = |absent: &Option<BootTime>, wait| absent.map_or(BootTime::default(), |absent| absent.after(wait));
+            let singles = eni.addresses.singles().filter_map(move |(address, held)| match held {
+                Address::Unverified { absent } => Some((Block::Address(address), at(absent, SETTLED))),
                 _ => None,
-            })
+            });
+            let prefixes = eni.addresses.prefixes().filter_map(move |(prefix, held)| match held.state() {
+                // A lease is a veto: what EC2 does not show is looked at again now and then.
+                PrefixState::Unverified { absent } if held.is_used() => {
+                    Some((Block::Prefix(prefix), at(&absent, DEPARTED)))
+                }
+                PrefixState::Unverified { absent } => Some((Block::Prefix(prefix), at(&absent, SETTLED))),
+                PrefixState::Usable { .. } => None,
+            });
+            singles.chain(prefixes).filter(|(block, _)| !self.leaving(id, *block)).map(|(_, at)| (id.clone(), at))
         });
         let again = self.read_again.iter().map(|(eni, at)| (eni.clone(), *at));
-        doubts.chain(suspects).chain(addresses).chain(again)
+        doubts.chain(suspects).chain(blocks).chain(again)
     }
 
-    /// An open call gives this address back, or its ENI goes.
-    pub(crate) fn leaving(&self, id: &EniId, address: Ipv4Addr) -> bool {
+    /// An open call gives this back, or its ENI goes.
+    pub(crate) fn leaving(&self, id: &EniId, block: Block) -> bool {
         let gone = self
             .enis
             .get(id)
             .is_none_or(|eni| matches!(eni.record.state, EniState::Draining | EniState::Detaching | EniState::Leaving));
         gone || self.intents.values().any(|intent| match &intent.call {
-            Call::Unassign { eni, addresses, .. } => eni == id && addresses.contains(&address),
+            Call::Unassign { eni, addresses, prefixes } => {
+                eni == id
+                    && match block {
+                        Block::Address(address) => addresses.contains(&address),
+                        Block::Prefix(prefix) => prefixes.contains(&prefix),
+                    }
+            }
             _ => false,
         })
     }
 
     /// A read came back.
-    pub(crate) fn read(&mut self, now: BootTime, read: &Call, answer: Answer) {
+    pub(crate) fn read(&mut self, moment: Now, read: &Call, answer: Answer) {
+        let now = moment.at;
         match (read, answer) {
             (Call::Discover { .. }, Answer::Discovered(seen)) => {
                 self.discovered = true;
@@ -107,7 +123,14 @@ impl State {
             }
             (Call::Describe { .. }, Answer::Described(Some(seen))) => self.observe(now, seen),
             (Call::Describe { eni }, Answer::Described(None)) => self.missed(now, &eni.clone(), Shown::Nothing),
-            _ => {}
+            (Call::Subnets { .. }, Answer::Subnets(seen)) => self.read_subnets(now, seen),
+            (Call::Leaked { .. }, Answer::Leaked(seen)) => self.read_leaked(moment, seen),
+            (Call::Instances { instances }, Answer::Instances(there)) => self.read_instances(now, instances, &there),
+            (read, _) => {
+                let fault =
+                    Fault { kind: Kind::Uncertain, code: "unfitting answer".to_owned(), message: String::new() };
+                self.pause_action(moment, read.action(), &fault);
+            }
         }
     }
 
@@ -119,7 +142,11 @@ impl State {
             (false, false) => return,
             (true, true) => {
                 self.suspects.remove(&id);
-                self.set_state(&id, EniState::Quarantined(NOT_SHOWN.to_owned()), EniState::AttachedUnprotected);
+                let unseen = EniState::Quarantined(NOT_SHOWN.to_owned());
+                if self.enis.get(&id).is_some_and(|eni| eni.record.state == unseen) {
+                    self.effect(Effect::Say(News::EniTrusted(id.clone())));
+                }
+                self.set_state(&id, unseen, EniState::AttachedUnprotected);
             }
             // It exists and is not attached to us: for an ENI that we believe attached that is a read without it.
             (true, false) => {
@@ -147,12 +174,19 @@ impl State {
             }
         }
         self.settle_doubts(now, &id, &seen, ours.is_some());
-        self.compare_addresses(now, &id, &seen);
+        self.compare_blocks(now, &id, &seen);
     }
 
     /// Calls whose answer was lost: the effect shows, or it has not shown for long enough.
     fn settle_doubts(&mut self, now: BootTime, id: &EniId, seen: &SeenEni, attached: bool) {
-        let known = |address: &Ipv4Addr| self.enis.get(id).is_some_and(|eni| eni.addresses.contains_key(address));
+        let new = |block: Block| {
+            let known = self.enis.get(id).is_some_and(|eni| match block {
+                Block::Address(address) => eni.addresses.contains(address),
+                Block::Prefix(prefix) => eni.addresses.prefix(prefix).is_some(),
+            });
+            !known && !self.departed.contains_key(&block)
+        };
+        let shown: BTreeSet<Block> = blocks(seen.secondary.clone(), seen.prefixes.clone()).collect();
         let mut closed = Vec::new();
         let mut touched = Vec::new();
         for intent in self.intents.values() {
@@ -161,10 +195,16 @@ impl State {
             }
             let shows = match &intent.call {
                 Call::Attach { .. } => attached,
-                Call::Assign { .. } => {
-                    seen.secondary.iter().any(|address| !known(address) && !self.departed.contains_key(address))
+                Call::Assign { ask, .. } => shown.iter().any(|block| {
+                    new(*block)
+                        && matches!(
+                            (ask, block),
+                            (Ask::Addresses(_), Block::Address(_)) | (Ask::Prefixes(_), Block::Prefix(_))
+                        )
+                }),
+                Call::Unassign { addresses, prefixes, .. } => {
+                    !blocks(addresses.clone(), prefixes.clone()).any(|block| shown.contains(&block))
                 }
-                Call::Unassign { addresses, .. } => !addresses.iter().any(|address| seen.secondary.contains(address)),
                 _ => continue,
             };
             if shows {
@@ -189,9 +229,9 @@ impl State {
             let Some(intent) = self.intents.remove(&call) else { continue };
             self.touch(Key::Intent(call));
             match (intent.call, happened) {
-                (Call::Unassign { eni, addresses, .. }, true) => {
-                    for address in addresses {
-                        self.depart(now, &eni, address);
+                (Call::Unassign { eni, addresses, prefixes }, true) => {
+                    for block in blocks(addresses, prefixes) {
+                        self.depart(now, &eni, block);
                     }
                 }
                 (Call::Attach { eni, .. }, false) => self.set_state(&eni, EniState::Attaching, EniState::Detached),
@@ -201,118 +241,11 @@ impl State {
         }
     }
 
-    /// Addresses that EC2 shows are confirmed; those that it does not show are not leased anew.
-    fn compare_addresses(&mut self, now: BootTime, id: &EniId, seen: &SeenEni) {
-        if !self.enis.get(id).is_some_and(Eni::holds_pods) {
-            return;
-        }
-        for address in &seen.secondary {
-            match self.departed.get(address) {
-                // Stale, or EC2 gave it to us again and the answer was lost: a read after the stale ones have ended tells.
-                Some(departed) if !self.enis.get(id).is_some_and(|eni| eni.addresses.contains_key(address)) => {
-                    let after = departed.after(DEPARTED + APART);
-                    let at = self.read_again.entry(id.clone()).or_insert(after);
-                    *at = after.min(*at);
-                }
-                // On another ENI by a newer answer: this read is stale.
-                _ if self.elsewhere(id, *address).is_some() => {}
-                _ => self.confirm(now, id, *address),
-            }
-        }
-        let Some(eni) = self.enis.get(id) else { return };
-        let mut gone = Vec::new();
-        let mut doubtful = Vec::new();
-        for (address, held) in &eni.addresses {
-            if seen.secondary.contains(address) || self.leaving(id, *address) {
-                continue;
-            }
-            match held {
-                Address::Unverified { absent: Some(absent) } if now.since(*absent) >= SETTLED => gone.push(*address),
-                Address::Unverified { absent: None } | Address::Free { .. } => doubtful.push(*address),
-                _ => {}
-            }
-        }
-        for address in doubtful {
-            self.hold(id, address, Some(Address::Unverified { absent: Some(now) }));
-        }
-        for address in gone {
-            self.hold(id, address, None);
-        }
-    }
-
-    /// The other ENI that this address is on.
-    fn elsewhere(&self, id: &EniId, address: Ipv4Addr) -> Option<EniId> {
-        let other = |eni: &&Eni| eni.record.id != *id && eni.addresses.contains_key(&address);
-        self.enis.values().find(other).map(|eni| eni.record.id.clone())
-    }
-
-    /// EC2 says that this address is on this ENI. That it gave it away before, from another ENI, is news then, unless a pod has it.
-    pub(crate) fn confirm(&mut self, now: BootTime, id: &EniId, address: Ipv4Addr) {
-        if let Some(other) = self.elsewhere(id, address) {
-            match self.enis.get(&other).and_then(|eni| eni.addresses.get(&address)) {
-                Some(Address::Unverified { .. } | Address::Free { .. }) => self.depart(now, &other, address),
-                _ => return,
-            }
-        }
-        let leaving = self.leaving(id, address);
-        let Some(eni) = self.enis.get(id) else { return };
-        match eni.addresses.get(&address) {
-            None => {}
-            Some(Address::Unverified { .. }) if !leaving => {}
-            Some(_) => return,
-        }
-        let slot = eni.record.slot;
-        self.departed.remove(&address);
-        self.touch(Key::Departed(address));
-        let held = match self.holder(now, id, slot, address) {
-            Some(lease) => Address::Leased(lease),
-            None => Address::Free { since: now },
-        };
-        self.hold(id, address, Some(held));
-    }
-
-    /// The lease that a running pod has on this address.
-    fn holder(&mut self, now: BootTime, eni: &EniId, slot: Option<Slot>, address: Ipv4Addr) -> Option<crate::LeaseKey> {
-        let held = |lease: &&Lease| lease.attachments.iter().any(|attachment| attachment.addresses.contains(&address));
-        if let Some(lease) = self.leases.values().find(held) {
-            return Some(lease.key.clone());
-        }
-        let found = self.found.remove(&address)?;
-        let lease = Lease {
-            key: found.key.clone(),
-            generation: Generation(self.count()),
-            pod: found.pod,
-            origin: found.origin,
-            started: BootTime::default(),
-            made: now,
-            netns: String::new(),
-            attachments: vec![Attachment {
-                ifname: found.key.ifname.clone(),
-                link: found.link,
-                path: Path::Pooled { eni: eni.clone(), slot: slot? },
-                addresses: vec![address],
-            }],
-        };
-        self.leases.insert(lease.key.clone(), lease);
-        self.touch(Key::Lease(found.key.clone()));
-        Some(found.key)
-    }
-
-    /// EC2 took this address back.
-    pub(crate) fn depart(&mut self, now: BootTime, id: &EniId, address: Ipv4Addr) {
-        self.hold(id, address, None);
-        self.departed.insert(address, now);
-        self.touch(Key::Departed(address));
-    }
-
     /// A read by id without the ENI. The second one, long enough after the first, is believed, unless a pod lives there.
     fn missed(&mut self, now: BootTime, id: &EniId, shown: Shown) {
         let first = *self.suspects.entry(id.clone()).or_default().get_or_insert(now);
         if now.since(first) < SETTLED {
-            let free: Vec<_> = self.enis.get(id).map(free_addresses).unwrap_or_default();
-            for address in free {
-                self.hold(id, address, Some(Address::Unverified { absent: Some(now) }));
-            }
+            self.doubt_blocks(now, id, &BTreeSet::new());
             return;
         }
         self.suspects.remove(id);
@@ -323,101 +256,23 @@ impl State {
             self.touch(Key::Intent(call));
         }
         let Some(eni) = self.enis.get_mut(id) else { return };
-        if eni.leased() == 0 && shown == Shown::Detached && eni.record.created {
+        let vetoed = eni.leased() > 0 || eni.link_ready;
+        if !vetoed && shown == Shown::Detached && eni.record.created {
             // Ours, and attached to nothing: not to be left over.
             let goes = matches!(eni.record.state, EniState::Draining | EniState::Detaching);
             eni.record.state = if goes { EniState::Leaving } else { EniState::Detached };
             eni.record.attachment = None;
             eni.link_ready = false;
             self.touch(Key::Eni(id.clone()));
-        } else if eni.leased() == 0 {
+        } else if !vetoed {
             self.forget(id);
         } else {
             eni.record.state = EniState::Quarantined(NOT_SHOWN.to_owned());
             self.touch(Key::Eni(id.clone()));
             // It may come back, or its pods may go.
             self.read_again.insert(id.clone(), now.after(DEPARTED));
+            self.effect(Effect::Say(News::EniQuarantined(id.clone())));
         }
-    }
-
-    /// Takes an ENI in that was not known: just created, found attached, or left from before the ledger was lost.
-    pub(crate) fn adopt(&mut self, now: BootTime, seen: SeenEni) {
-        let Some(facts) = &self.facts else { return };
-        let description = format!("aws-K8S-{}", facts.instance);
-        let tagged = seen.tags.get(INSTANCE_TAG).is_some_and(|tag| *tag == facts.instance.as_str());
-        let untouchable = seen.tags.get(NO_MANAGE_TAG).is_some_and(|tag| tag == "true");
-        let ours = self.our_attachment(&seen);
-        let role = match (seen.kind, &ours) {
-            (InterfaceKind::Trunk, _) => Role::Trunk,
-            (InterfaceKind::EfaOnly, _) => Role::Efa,
-            (InterfaceKind::Other, _) => Role::Foreign,
-            _ if seen.id == facts.primary => Role::Primary,
-            _ if untouchable || !(tagged || self.policy.manage_untagged) => Role::Foreign,
-            // Other network cards come with multi-NIC pods.
-            (InterfaceKind::Interface, Some(SeenAttachment { card: 1.., .. })) => Role::Foreign,
-            (InterfaceKind::Interface, _) => Role::Pods,
-        };
-        let created = tagged && seen.description == description && role == Role::Pods;
-        let state = match &ours {
-            None => EniState::Detached,
-            Some(attachment) if !attachment.attached => EniState::Detaching,
-            Some(attachment) if attachment.delete_on_termination || !created => EniState::Ready,
-            Some(_) => EniState::AttachedUnprotected,
-        };
-        let slot = match (role, &ours) {
-            (Role::Primary, _) => Some(Slot::PRIMARY),
-            (Role::Pods, Some(_)) => self.free_slot(),
-            _ => None,
-        };
-        let record = EniRecord {
-            id: seen.id.clone(),
-            mac: seen.mac,
-            subnet: seen.subnet,
-            primary: seen.primary,
-            role,
-            created,
-            state,
-            attachment: ours.map(|attachment| Attached {
-                id: attachment.id,
-                device: attachment.device,
-                card: attachment.card,
-            }),
-            slot,
-            since: now,
-        };
-        let holds_pods = matches!(role, Role::Primary | Role::Pods);
-        self.enis
-            .insert(seen.id.clone(), Eni { record, addresses: std::collections::BTreeMap::new(), link_ready: false });
-        self.touch(Key::Eni(seen.id.clone()));
-        if holds_pods {
-            for address in seen.secondary {
-                self.confirm(now, &seen.id, address);
-            }
-        }
-    }
-
-    fn our_attachment(&self, seen: &SeenEni) -> Option<SeenAttachment> {
-        let instance = &self.facts.as_ref()?.instance;
-        seen.attachment.clone().filter(|attachment| attachment.instance.as_ref() == Some(instance))
-    }
-
-    /// Device indices of card 0 that something holds or is about to hold.
-    pub(crate) fn free_device(&self) -> DeviceIndex {
-        let held = self
-            .enis
-            .values()
-            .filter_map(|eni| eni.record.attachment.as_ref())
-            .filter(|at| at.card == 0)
-            .map(|at| at.device);
-        let asked = self.intents.values().filter_map(|intent| match &intent.call {
-            Call::Attach { device, .. } => Some(*device),
-            _ => None,
-        });
-        let taken: std::collections::BTreeSet<_> = held.chain(asked).collect();
-        (1..=u32::from(u8::MAX))
-            .map(DeviceIndex)
-            .find(|device| !taken.contains(device))
-            .unwrap_or(DeviceIndex(u32::MAX))
     }
 }
 
@@ -428,13 +283,4 @@ enum Shown {
     Nothing,
     /// The ENI, not attached to us.
     Detached,
-}
-
-/// Tag with the id of the instance that an ENI belongs to (amazon-vpc-cni's).
-pub(crate) const INSTANCE_TAG: &str = "node.k8s.amazonaws.com/instance_id";
-/// Tag that keeps us away from an ENI (amazon-vpc-cni's).
-pub(crate) const NO_MANAGE_TAG: &str = "node.k8s.amazonaws.com/no_manage";
-
-fn free_addresses(eni: &Eni) -> Vec<Ipv4Addr> {
-    eni.addresses.iter().filter(|(_, held)| matches!(held, Address::Free { .. })).map(|(address, _)| *address).collect()
 }

@@ -13,6 +13,8 @@ pub(crate) enum Scope {
     Action(Action),
     /// Growing in this subnet.
     Subnet(SubnetId),
+    /// Prefixes in this subnet.
+    Prefixes(SubnetId),
     /// Calls about this ENI.
     Eni(EniId),
 }
@@ -68,6 +70,11 @@ impl Pauses {
         self.0.get(scope).map(|pause| pause.until).filter(|until| *until > now)
     }
 
+    /// It was paused, and nothing has worked there since.
+    pub fn knows(&self, scope: &Scope) -> bool {
+        self.0.contains_key(scope)
+    }
+
     pub fn active(&self, scope: &Scope, now: BootTime) -> bool {
         self.reason(scope, now).is_some()
     }
@@ -78,6 +85,7 @@ impl Pauses {
             let what = match scope {
                 Scope::Action(action) => action.name().to_owned(),
                 Scope::Subnet(subnet) => format!("growing in {subnet}"),
+                Scope::Prefixes(subnet) => format!("assigning prefixes in {subnet}"),
                 Scope::Eni(eni) => eni.to_string(),
             };
             (what, pause.until, &pause.reason)

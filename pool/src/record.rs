@@ -6,7 +6,10 @@ use std::{fmt, net::Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Address, BootTime, CallId, EniId, EniRecord, Intent, Lease, LeaseKey, NodeFacts};
+use crate::{
+    Address, Block, BootTime, CallId, EniId, EniRecord, FoundLease, Intent, Lease, LeaseKey, NodeFacts, Prefix,
+    PrefixState,
+};
 
 /// A change to the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,16 +37,20 @@ pub enum Entry {
     Facts(NodeFacts),
     /// An ENI without its addresses.
     Eni(EniRecord),
-    /// An address on an ENI.
+    /// An address on an ENI: a single one, or one of a prefix that has been used.
     Address(EniId, Ipv4Addr, Address),
+    /// A prefix on an ENI.
+    Prefix(EniId, Prefix, PrefixState),
     /// A lease.
     Lease(Lease),
     /// A DEL, so that an ADD that started before it is refused.
     Tombstone(LeaseKey, BootTime),
     /// A call whose outcome is not known yet.
     Intent(Intent),
-    /// An address given back to EC2, which a stale read may still show.
-    Departed(Ipv4Addr, BootTime),
+    /// What was given back to EC2, and a stale read may still show.
+    Departed(Block, BootTime),
+    /// A lease that is in the kernel, on an address that EC2 has not confirmed yet.
+    Found(FoundLease),
     /// The next number of a call and of a lease.
     Serial(u64),
 }
@@ -55,10 +62,12 @@ pub enum Key {
     Facts,
     Eni(EniId),
     Address(EniId, Ipv4Addr),
+    Prefix(EniId, Prefix),
     Lease(LeaseKey),
     Tombstone(LeaseKey),
     Intent(CallId),
-    Departed(Ipv4Addr),
+    Departed(Block),
+    Found(Ipv4Addr),
     Serial,
 }
 
@@ -69,10 +78,12 @@ impl Entry {
             Self::Facts(_) => Key::Facts,
             Self::Eni(eni) => Key::Eni(eni.id.clone()),
             Self::Address(eni, address, _) => Key::Address(eni.clone(), *address),
+            Self::Prefix(eni, prefix, _) => Key::Prefix(eni.clone(), *prefix),
             Self::Lease(lease) => Key::Lease(lease.key.clone()),
             Self::Tombstone(key, _) => Key::Tombstone(key.clone()),
             Self::Intent(intent) => Key::Intent(intent.id),
-            Self::Departed(address, _) => Key::Departed(*address),
+            Self::Departed(block, _) => Key::Departed(*block),
+            Self::Found(found) => Key::Found(found.address),
             Self::Serial(_) => Key::Serial,
         }
     }
@@ -85,10 +96,12 @@ impl fmt::Display for Key {
             Self::Facts => f.write_str("facts"),
             Self::Eni(eni) => write!(f, "eni/{eni}"),
             Self::Address(eni, address) => write!(f, "address/{eni}/{address}"),
+            Self::Prefix(eni, prefix) => write!(f, "prefix/{eni}/{prefix}"),
             Self::Lease(key) => write!(f, "lease/{key}"),
             Self::Tombstone(key) => write!(f, "tombstone/{key}"),
             Self::Intent(id) => write!(f, "intent/{}", id.0),
-            Self::Departed(address) => write!(f, "departed/{address}"),
+            Self::Departed(block) => write!(f, "departed/{block}"),
+            Self::Found(address) => write!(f, "found/{address}"),
             Self::Serial => f.write_str("serial"),
         }
     }

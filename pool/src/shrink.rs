@@ -1,22 +1,19 @@
 //! What to give back, and when.
 //!
-//! Owns surplus: noticed, waited for, then given back, whole ENIs before single addresses. Never touches an address that is leased or
-//! cools, nor the primary ENI, nor an ENI that we did not create.
-
-use std::net::Ipv4Addr;
+//! Owns surplus: noticed, waited for, then given back, whole ENIs before prefixes and single addresses. Never touches an address that is
+//! leased or cools, nor a prefix that holds one, nor the primary ENI, nor an ENI that we did not create.
 
 use crate::{
-    Address, Block, BootTime, Call, Effect, EniId, EniState, Key, Now, State, Warm,
-    grow::{count, empty},
-    pause::Scope,
+    Address, Block, BootTime, Call, Effect, Eni, EniId, EniState, Key, Now, Numbers, Prefix, PrefixState, Refusal,
+    State, Warm, pause::Scope,
 };
 
 impl State {
-    /// Gives surplus back once it has been there for long enough.
-    pub(crate) fn plan_shrink(&mut self, now: Now) {
+    /// Gives surplus back once it has been there for long enough. `held`: why the pool could not grow a moment ago.
+    pub(crate) fn plan_shrink(&mut self, now: Now, held: Option<&Refusal>) {
         let enis = self.spare_enis(now.at);
-        let addresses = self.spare_addresses(now.at, &enis);
-        if enis.is_empty() && addresses.is_empty() {
+        let blocks = self.spare_blocks(now.at, &enis, held);
+        if enis.is_empty() && blocks.is_empty() {
             self.surplus = None;
             return;
         }
@@ -30,13 +27,16 @@ impl State {
         for id in enis {
             self.drain(&id);
         }
-        for (eni, addresses) in addresses {
-            self.give_back(now.at, eni, addresses);
+        for (eni, blocks) in blocks {
+            self.give_back(now.at, eni, blocks);
         }
     }
 
-    /// ENIs that can go without the pool falling short, the emptiest and newest first.
+    /// ENIs that can go without the pool falling short, the emptiest and newest first; those in excluded subnets in any case.
     fn spare_enis(&self, now: BootTime) -> Vec<EniId> {
+        if self.draining && !self.policy.manage_unschedulable {
+            return Vec::new();
+        }
         let mut candidates: Vec<_> = self
             .enis
             .values()
@@ -45,86 +45,153 @@ impl State {
                     && eni.record.device_index() != Some(0)
                     && matches!(eni.record.state, EniState::AttachedUnprotected | EniState::Ready)
                     && eni.link_ready
-                    && empty(eni)
-                    && !self.intents.values().any(|intent| intent.call.eni() == Some(&eni.record.id))
-                    && !self.pauses.active(&Scope::Eni(eni.record.id.clone()), now)
+                    && eni.is_empty()
+                    && self.is_quiet(now, eni)
             })
             .collect();
-        candidates.sort_by_key(|eni| (eni.addresses.len(), std::cmp::Reverse(eni.record.slot)));
+        candidates.sort_by_key(|eni| (!eni.record.excluded, eni.addresses.len(), std::cmp::Reverse(eni.record.slot)));
         let mut spare = Vec::new();
         for eni in candidates {
             spare.push(eni.record.id.clone());
-            let rest = self.numbers_without(now, &spare);
-            let enough = match self.policy.warm {
-                Warm::Addresses { .. } | Warm::Demand | Warm::Prefixes(_) => {
-                    let (warm, minimum) = self.policy.warm.addresses().unwrap_or_default();
-                    rest.supply >= warm + rest.waiting && rest.total + rest.pending >= minimum
-                }
-                Warm::Enis(_) => rest.supply >= self.warm_eni_addresses() + rest.waiting,
-            };
-            if !enough {
+            if !eni.record.excluded && self.numbers_without(now, &spare).short > 0 {
                 spare.pop();
             }
         }
         spare
     }
 
-    /// Free addresses beyond the targets, from the ENIs with the fewest leases, so that those empty. With `WARM_ENI_TARGET` only whole
-    /// ENIs are given back.
-    fn spare_addresses(&self, now: BootTime, without: &[EniId]) -> Vec<(EniId, Vec<Ipv4Addr>)> {
-        if matches!(self.policy.warm, Warm::Enis(_)) {
-            return Vec::new();
-        }
+    /// Nothing is under way with it, and nothing failed there a moment ago.
+    fn is_quiet(&self, now: BootTime, eni: &Eni) -> bool {
+        let id = &eni.record.id;
+        !self.intents.values().any(|intent| intent.call.eni() == Some(id))
+            && !self.pauses.active(&Scope::Eni(id.clone()), now)
+    }
+
+    /// What is beyond the targets, from the ENIs with the fewest leases, so that those empty: whole free prefixes, single addresses, and
+    /// whatever is not of the wanted kind. With `WARM_ENI_TARGET` only whole ENIs are given back.
+    fn spare_blocks(&self, now: BootTime, without: &[EniId], held: Option<&Refusal>) -> Vec<(EniId, Vec<Block>)> {
         let numbers = self.numbers_without(now, without);
-        // What is not free now cannot be given back now.
-        let mut over = numbers.over.min((numbers.free + numbers.coming).saturating_sub(self.warm_free()));
         let mut enis: Vec<_> = self
             .enis
             .values()
             .filter(|eni| {
-                eni.serves()
+                (eni.serves() || (eni.record.excluded && eni.link_ready))
                     && !without.contains(&eni.record.id)
-                    && !self.intents.values().any(|intent| intent.call.eni() == Some(&eni.record.id))
-                    && !self.pauses.active(&Scope::Eni(eni.record.id.clone()), now)
+                    && self.is_quiet(now, eni)
             })
             .collect();
-        enis.sort_by_key(|eni| (eni.leased(), std::cmp::Reverse(eni.record.slot)));
+        enis.sort_by_key(|eni| (!eni.record.excluded, eni.leased(), std::cmp::Reverse(eni.record.slot)));
+        let mut allowance = self.allowance(&numbers, held);
         let mut spare = Vec::new();
         for eni in enis {
-            let addresses: Vec<_> = eni
-                .addresses
-                .iter()
-                .rev()
-                .filter(|(_, held)| matches!(held, Address::Free { .. }))
-                .map(|(address, _)| *address)
-                .take(over as usize)
+            let single_fits = self.single_fits(eni, now);
+            if !eni.record.excluded && allowance.over == 0 && !allowance.misfits {
+                break;
+            }
+            let fits = (single_fits || eni.addresses.single_tally().free == 0)
+                && (self.policy.prefixes || eni.addresses.prefixes().next().is_none());
+            if !eni.record.excluded && allowance.over == 0 && fits {
+                continue;
+            }
+            let prefixes = eni.addresses.prefixes().filter(|(_, held)| held.is_free());
+            let mut blocks: Vec<_> = prefixes
+                .filter(|_| eni.record.excluded || allowance.take_prefix(self.policy.prefixes))
+                .map(|(prefix, _)| Block::Prefix(prefix))
                 .collect();
-            if !addresses.is_empty() {
-                over -= count(addresses.len());
-                spare.push((eni.record.id.clone(), addresses));
+            let singles: Vec<_> = eni.addresses.singles().collect();
+            let free = singles.iter().rev().filter(|(_, held)| matches!(held, Address::Free { .. }));
+            blocks.extend(
+                free.filter(|_| eni.record.excluded || allowance.take_single(single_fits))
+                    .map(|(address, _)| Block::Address(*address)),
+            );
+            // One call gives back one kind.
+            let prefixes_first = matches!(blocks.first(), Some(Block::Prefix(_)));
+            blocks.retain(|block| matches!(block, Block::Prefix(_)) == prefixes_first);
+            if !blocks.is_empty() {
+                spare.push((eni.record.id.clone(), blocks));
             }
         }
         spare
     }
 
-    /// Free addresses that stay even while others cool: a pod that comes now does not wait for a cooling one.
-    fn warm_free(&self) -> u32 {
-        self.policy.warm.addresses().map_or(0, |(warm, _)| warm)
+    /// How much may go.
+    fn allowance(&self, numbers: &Numbers, held: Option<&Refusal>) -> Allowance {
+        // What is not free now cannot be given back now, and a pod that comes now does not wait for a cooling address.
+        let warm = self.policy.warm.addresses().map_or(0, |(warm, _)| warm);
+        let usable = (numbers.free + numbers.coming).saturating_sub(numbers.misfit);
+        let over = match self.policy.warm {
+            Warm::Enis(_) => 0,
+            _ => numbers.over.min(usable.saturating_sub(warm)),
+        };
+        let prefixes = match self.policy.warm {
+            Warm::Prefixes(target) => (over / Prefix::SIZE).min(numbers.free_prefixes.saturating_sub(target)),
+            _ => over / Prefix::SIZE,
+        };
+        // The wanted kind must be there before the other kind goes, unless there is no room for it.
+        let no_room =
+            matches!(held, Some(Refusal::EniLimit { .. } | Refusal::PolicyCap { .. } | Refusal::AddressLimit));
+        Allowance { over, prefixes, misfits: numbers.short == 0 || no_room }
     }
 
     fn drain(&mut self, id: &EniId) {
         let Some(eni) = self.enis.get_mut(id) else { return };
         eni.record.state = EniState::Draining;
-        let addresses: Vec<_> = eni.addresses.keys().copied().map(Block::Address).collect();
+        let singles = eni.addresses.singles().map(|(address, _)| Block::Address(address));
+        let blocks = singles.chain(eni.addresses.prefixes().map(|(prefix, _)| Block::Prefix(prefix))).collect();
         self.touch(Key::Eni(id.clone()));
-        self.effect(Effect::Withdraw(addresses));
+        self.effect(Effect::Withdraw(blocks));
     }
 
-    fn give_back(&mut self, now: BootTime, eni: EniId, addresses: Vec<Ipv4Addr>) {
-        for address in &addresses {
-            self.hold(&eni, *address, Some(Address::Unverified { absent: None }));
+    fn give_back(&mut self, now: BootTime, eni: EniId, blocks: Vec<Block>) {
+        let (mut addresses, mut prefixes) = (Vec::new(), Vec::new());
+        for block in &blocks {
+            match block {
+                Block::Address(address) => {
+                    self.hold(&eni, *address, Some(Address::Unverified { absent: None }));
+                    addresses.push(*address);
+                }
+                Block::Prefix(prefix) => {
+                    self.hold_prefix(&eni, *prefix, Some(PrefixState::Unverified { absent: None }));
+                    prefixes.push(*prefix);
+                }
+            }
         }
-        self.effect(Effect::Withdraw(addresses.iter().copied().map(Block::Address).collect()));
-        self.call(now, Call::Unassign { eni, addresses, prefixes: Vec::new() });
+        self.effect(Effect::Withdraw(blocks));
+        self.call(now, Call::Unassign { eni, addresses, prefixes });
+    }
+}
+
+/// How much may be given back.
+struct Allowance {
+    /// Addresses of the wanted kind.
+    over: u32,
+    /// Whole prefixes, if prefixes are wanted.
+    prefixes: u32,
+    /// What is not of the wanted kind.
+    misfits: bool,
+}
+
+impl Allowance {
+    fn take_prefix(&mut self, fits: bool) -> bool {
+        if !fits {
+            return self.misfits;
+        }
+        let may = self.prefixes > 0 && self.over >= Prefix::SIZE;
+        if may {
+            self.prefixes -= 1;
+            self.over -= Prefix::SIZE;
+        }
+        may
+    }
+
+    fn take_single(&mut self, fits: bool) -> bool {
+        if !fits {
+            return self.misfits;
+        }
+        let may = self.over > 0;
+        if may {
+            self.over -= 1;
+        }
+        may
     }
 }

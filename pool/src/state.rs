@@ -10,8 +10,10 @@ use std::{
 };
 
 use crate::{
-    AddRequest, Address, BootTime, Call, CallId, Effect, Eni, EniId, Entry, Event, FoundLease, Intent, Key, Lease,
-    LeaseKey, NodeFacts, Now, Policy, Record, Refusal, Slot, Step, SubnetId, WantedEni,
+    AddRequest, Address, Block, BootTime, Call, CallId, Effect, Eni, EniId, Event, FoundLease, Intent, Key,
+    KnownSubnet, Lease, LeaseKey, NodeFacts, Now, Pod, Policy, Prefix, PrefixState, Refusal, Slot, Step, SubnetId,
+    WantedEni,
+    leaked::Search,
     pause::{Pauses, Scope},
 };
 
@@ -29,26 +31,41 @@ pub struct State {
     pub(crate) enis: BTreeMap<EniId, Eni>,
     pub(crate) leases: BTreeMap<LeaseKey, Lease>,
     pub(crate) tombstones: BTreeMap<LeaseKey, BootTime>,
-    pub(crate) departed: BTreeMap<Ipv4Addr, BootTime>,
+    pub(crate) departed: BTreeMap<Block, BootTime>,
     pub(crate) intents: BTreeMap<CallId, Intent>,
+    pub(crate) found: BTreeMap<Ipv4Addr, FoundLease>,
     pub(crate) serial: u64,
 
-    // Below: not kept, derived or learnt anew after a restart.
+    // Below: not kept, told or learnt anew after a restart.
     pub(crate) reads: BTreeMap<CallId, Call>,
-    pub(crate) found: BTreeMap<Ipv4Addr, FoundLease>,
+    reads_made: u64,
     pub(crate) waiting: VecDeque<AddRequest>,
     pub(crate) pauses: Pauses,
     /// All ENIs of the instance have been read since the start.
     pub(crate) discovered: bool,
     /// ENIs to be read by id, since a list left them out or an answer did not fit: when the last read was without them.
     pub(crate) suspects: BTreeMap<EniId, Option<BootTime>>,
-    /// The most addresses to ask for at once, after a subnet had fewer.
-    pub(crate) ask_at_most: BTreeMap<SubnetId, u32>,
+    /// The most to ask for at once, of addresses (false) or prefixes (true), after a subnet had fewer.
+    pub(crate) ask_at_most: BTreeMap<(SubnetId, bool), u32>,
     /// EC2 refused more ENIs than this.
     pub(crate) learnt_enis: Option<u32>,
     /// ENIs to be read at this time, once stale reads have ended.
     pub(crate) read_again: BTreeMap<EniId, BootTime>,
     pub(crate) attach_failures: BTreeMap<EniId, u32>,
+    pub(crate) subnets: BTreeMap<SubnetId, KnownSubnet>,
+    pub(crate) subnets_read: Option<BootTime>,
+    /// It matters which subnet has how much.
+    pub(crate) subnets_wanted: bool,
+    pub(crate) search: Search,
+    /// Addresses that something else uses.
+    pub(crate) foreign: BTreeSet<Ipv4Addr>,
+    /// Leases without a link in the kernel: since when.
+    pub(crate) missing: BTreeMap<LeaseKey, BootTime>,
+    /// Pods that are bound to the node.
+    pub(crate) demand: BTreeSet<Pod>,
+    /// The node takes no new pods.
+    pub(crate) draining: bool,
+    pub(crate) reused_early: u64,
     /// Since when the pool is short and nothing was asked for yet.
     pub(crate) short_since: Option<BootTime>,
     /// Since when there is surplus, and how long it may stay.
@@ -58,7 +75,9 @@ pub struct State {
     pub(crate) held: Option<Refusal>,
     pub(crate) stopping: bool,
     /// When the last event was applied.
-    applied: BootTime,
+    pub(crate) applied: BootTime,
+    /// When the next tombstone or departure is forgotten, at the earliest.
+    forget_at: BootTime,
 
     dirty: BTreeSet<Key>,
     effects: Vec<Effect>,
@@ -72,8 +91,11 @@ impl State {
         match event {
             Event::Facts(facts) => self.learn(facts),
             Event::FactsMissing(refusal) => self.facts_missing = Some(refusal),
-            Event::Foreign(_) | Event::Sandboxes(_) | Event::Demand(_) | Event::Draining(_) => {}
-            Event::Found(leases) => self.found.extend(leases.into_iter().map(|lease| (lease.address, lease))),
+            Event::Found(leases) => self.find(now.at, leases),
+            Event::Foreign(addresses) => self.keep_off(now.at, addresses),
+            Event::Sandboxes(there) => self.sweep_sandboxes(now.at, &there),
+            Event::Demand(pods) => self.demand = pods,
+            Event::Draining(draining) => self.draining = draining,
             Event::Add(request) => self.add(request),
             Event::Del(request) => self.del(now.at, request),
             Event::Abandoned(ticket) => self.waiting.retain(|request| request.ticket != ticket),
@@ -86,6 +108,8 @@ impl State {
         self.mature(now.at);
         self.serve_waiting(now.at);
         self.plan(now);
+        // Planning has said whether anything else can be had: a cooling address may be.
+        self.serve_waiting(now.at);
         self.refuse_hopeless(now.at);
         self.finish()
     }
@@ -101,9 +125,10 @@ impl State {
             tombstones: BTreeMap::new(),
             departed: BTreeMap::new(),
             intents: BTreeMap::new(),
+            found: BTreeMap::new(),
             serial: 0,
             reads: BTreeMap::new(),
-            found: BTreeMap::new(),
+            reads_made: 0,
             waiting: VecDeque::new(),
             pauses: Pauses::default(),
             discovered: false,
@@ -112,54 +137,26 @@ impl State {
             learnt_enis: None,
             read_again: BTreeMap::new(),
             attach_failures: BTreeMap::new(),
+            subnets: BTreeMap::new(),
+            subnets_read: None,
+            subnets_wanted: false,
+            search: Search::default(),
+            foreign: BTreeSet::new(),
+            missing: BTreeMap::new(),
+            demand: BTreeSet::new(),
+            draining: false,
+            reused_early: 0,
             short_since: None,
             surplus: None,
             grown_at: None,
             held: None,
             stopping: false,
             applied: BootTime::default(),
+            forget_at: BootTime::default(),
             dirty: BTreeSet::new(),
             effects: Vec::new(),
             reconcile: false,
         }
-    }
-
-    /// The pool as the ledger of this boot has it. Calls that were open may or may not have happened; free addresses beside them are
-    /// not leased before EC2 confirms them.
-    pub fn restore(policy: Policy, now: BootTime, entries: impl IntoIterator<Item = Entry>) -> Self {
-        let mut state = Self::new(policy);
-        state.applied = now;
-        let mut addresses = Vec::new();
-        for entry in entries {
-            match entry {
-                Entry::Facts(facts) => state.facts = Some(facts),
-                Entry::Eni(record) => {
-                    let eni = Eni { record, addresses: BTreeMap::new(), link_ready: false };
-                    state.enis.insert(eni.record.id.clone(), eni);
-                }
-                Entry::Address(eni, address, held) => addresses.push((eni, address, held)),
-                Entry::Lease(lease) => {
-                    state.leases.insert(lease.key.clone(), lease);
-                }
-                Entry::Tombstone(key, at) => {
-                    state.tombstones.insert(key, at);
-                }
-                Entry::Intent(intent) => {
-                    state.intents.insert(intent.id, intent);
-                }
-                Entry::Departed(address, at) => {
-                    state.departed.insert(address, at);
-                }
-                Entry::Serial(serial) => state.serial = serial,
-            }
-        }
-        for (eni, address, held) in addresses {
-            if let Some(eni) = state.enis.get_mut(&eni) {
-                eni.addresses.insert(address, held);
-            }
-        }
-        state.doubt_open_calls(now);
-        state
     }
 
     /// When to apply [`Event::Tick`] if nothing else happens. It may have passed already: whatever was due by the last event was looked
@@ -170,10 +167,8 @@ impl State {
         let doubts = self.intents.values().filter_map(|intent| intent.doubt.as_ref().and_then(|doubt| doubt.next));
         let shrink = self.surplus.map(|(since, wait)| since.after(wait));
         let quiet = self.surplus.and(self.grown_at).map(|grown| grown.after(self.policy.shrink_after));
-        let cooling = self.enis.values().flat_map(|eni| eni.addresses.values()).filter_map(|address| match address {
-            Address::Cooling { until } => Some(*until),
-            _ => None,
-        });
+        let cooling = self.enis.values().filter_map(|eni| eni.addresses.next_cooled()).map(|(until, _)| until);
+        let search = self.search.next().filter(|_| self.policy.clean_leaked && self.waiting.is_empty());
         deadlines
             .chain(refill)
             .chain(doubts)
@@ -181,6 +176,7 @@ impl State {
             .chain(quiet)
             .chain(cooling)
             .chain(self.pauses.ends())
+            .chain(search)
             .chain(self.next_reads())
             .filter(|at| *at > self.applied)
             .min()
@@ -203,11 +199,16 @@ impl State {
                     primary: record.primary,
                     addresses: eni
                         .addresses
-                        .iter()
-                        .filter(|(_, held)| eni.wants(held))
-                        .map(|(address, _)| *address)
+                        .stored()
+                        .map(|(address, _)| address)
+                        .filter(|address| eni.carries(*address))
                         .collect(),
-                    prefixes: Vec::new(),
+                    prefixes: eni
+                        .addresses
+                        .prefixes()
+                        .map(|(prefix, _)| prefix)
+                        .filter(|prefix| eni.carries_prefix(*prefix))
+                        .collect(),
                 })
             })
             .collect();
@@ -280,40 +281,43 @@ impl State {
 
     /// Cooling addresses whose time has come are free. Nothing is written: the time itself is in the ledger.
     fn mature(&mut self, now: BootTime) {
-        for held in self.enis.values_mut().flat_map(|eni| eni.addresses.values_mut()) {
-            if let Address::Cooling { until } = *held
-                && until <= now
-            {
-                *held = Address::Free { since: until };
+        for eni in self.enis.values_mut() {
+            eni.addresses.mature(now);
+        }
+        if now < self.forget_at {
+            return;
+        }
+        let tombstones = self.tombstones.iter().map(|(key, at)| (Key::Tombstone(key.clone()), at.after(TOMBSTONE)));
+        let departed = self.departed.iter().map(|(block, at)| (Key::Departed(*block), at.after(DEPARTED)));
+        let (old, kept): (Vec<_>, Vec<_>) = tombstones.chain(departed).partition(|(_, until)| *until < now);
+        // What comes later stays longer than the shorter of the two.
+        let next = now.after(TOMBSTONE.min(DEPARTED));
+        self.forget_at = kept.into_iter().map(|(_, until)| until).fold(next, BootTime::min);
+        for (key, _) in old {
+            match &key {
+                Key::Tombstone(lease) => drop(self.tombstones.remove(lease)),
+                Key::Departed(block) => drop(self.departed.remove(block)),
+                _ => {}
             }
-        }
-        let old: Vec<_> =
-            self.tombstones.iter().filter(|(_, at)| now.since(**at) > TOMBSTONE).map(|(key, _)| key.clone()).collect();
-        for key in old {
-            self.tombstones.remove(&key);
-            self.touch(Key::Tombstone(key));
-        }
-        let old: Vec<_> =
-            self.departed.iter().filter(|(_, at)| now.since(**at) > DEPARTED).map(|(address, _)| *address).collect();
-        for address in old {
-            self.departed.remove(&address);
-            self.touch(Key::Departed(address));
+            self.touch(key);
         }
     }
 
     fn plan(&mut self, now: Now) {
-        self.held = None;
+        let held = self.held.take();
         if self.stopping || self.facts.is_none() {
             return;
         }
         self.plan_reads(now);
+        self.plan_subnets(now.at);
         if !self.discovered {
             self.held = self.pauses.reason(&Scope::Action(crate::Action::DescribeNetworkInterfaces), now.at).cloned();
             return;
         }
-        self.plan_shrink(now);
+        self.plan_shrink(now, held.as_ref());
         self.plan_growth(now);
         self.plan_lifecycle(now);
+        self.plan_leaked(now);
     }
 
     /// The next number of a call or a lease.
@@ -337,13 +341,18 @@ impl State {
 
     /// Writes the intent down and makes the call.
     pub(crate) fn call(&mut self, now: BootTime, call: Call) {
-        let id = CallId(self.count());
-        if call.is_read() {
+        let id = if call.is_read() {
+            // Counted down from the end: a read is not written down, and neither is its number.
+            self.reads_made += 1;
+            let id = CallId(u64::MAX - self.reads_made);
             self.reads.insert(id, call.clone());
+            id
         } else {
+            let id = CallId(self.count());
             self.intents.insert(id, Intent { id, call: call.clone(), at: now, doubt: None });
             self.touch(Key::Intent(id));
-        }
+            id
+        };
         self.effect(Effect::Call(id, call));
     }
 
@@ -351,13 +360,22 @@ impl State {
     /// leased or cools does not.
     pub(crate) fn hold(&mut self, id: &EniId, address: Ipv4Addr, held: Option<Address>) {
         let Some(eni) = self.enis.get_mut(id) else { return };
-        let wanted = held.as_ref().is_some_and(|held| eni.wants(held));
-        let before = match held {
-            Some(held) => eni.addresses.insert(address, held),
-            None => eni.addresses.remove(&address),
-        };
-        self.reconcile |= wanted != before.is_some_and(|before| eni.wants(&before));
+        let before = eni.carries(address);
+        eni.addresses.set(address, held);
+        self.reconcile |= before != eni.carries(address);
         self.touch(Key::Address(id.clone(), address));
+    }
+
+    /// Sets the state of a prefix; `None`: neither it nor its addresses are on the ENI any more.
+    pub(crate) fn hold_prefix(&mut self, id: &EniId, prefix: Prefix, held: Option<PrefixState>) {
+        let Some(eni) = self.enis.get_mut(id) else { return };
+        let before = eni.carries_prefix(prefix);
+        let gone = eni.addresses.set_prefix(prefix, held);
+        self.reconcile |= before != eni.carries_prefix(prefix);
+        self.touch(Key::Prefix(id.clone(), prefix));
+        for address in gone {
+            self.touch(Key::Address(id.clone(), address));
+        }
     }
 
     /// The number that the next free slot has.
@@ -375,23 +393,5 @@ impl State {
             effects.insert(at, Effect::Reconcile);
         }
         Step { records, effects }
-    }
-
-    fn record(&self, key: Key) -> Record {
-        let entry = match &key {
-            Key::Facts => self.facts.clone().map(Entry::Facts),
-            Key::Eni(id) => self.enis.get(id).map(|eni| Entry::Eni(eni.record.clone())),
-            Key::Address(id, address) => self
-                .enis
-                .get(id)
-                .and_then(|eni| eni.addresses.get(address))
-                .map(|held| Entry::Address(id.clone(), *address, held.clone())),
-            Key::Lease(lease) => self.leases.get(lease).cloned().map(Entry::Lease),
-            Key::Tombstone(lease) => self.tombstones.get(lease).map(|at| Entry::Tombstone(lease.clone(), *at)),
-            Key::Intent(id) => self.intents.get(id).cloned().map(Entry::Intent),
-            Key::Departed(address) => self.departed.get(address).map(|at| Entry::Departed(*address, *at)),
-            Key::Serial => Some(Entry::Serial(self.serial)),
-        };
-        entry.map_or(Record::Remove(key), Record::Put)
     }
 }

@@ -18,6 +18,12 @@ pub struct Now {
 }
 
 impl Now {
+    /// Some part of `whole`, so that a fleet does not ask at the same moment.
+    pub(crate) fn share(&self, whole: Duration) -> Duration {
+        let share = u32::try_from(self.luck >> 16 & 0xffff).unwrap_or(0);
+        whole / 0xffff * share
+    }
+
     /// `base` stretched by up to half of itself, so that a fleet does not march in step.
     pub(crate) fn jittered(&self, base: Duration) -> Duration {
         let share = u32::try_from(self.luck & 0xffff).unwrap_or(0);

@@ -41,7 +41,7 @@ pub fn pool(
             total: numbers.total,
         }),
         waiting: numbers.waiting,
-        next: explanation.next,
+        next: explanation.next.iter().map(ToString::to_string).collect(),
         held: explanation.held.map(|held| refusal(&held, now)),
     }
 }
@@ -91,7 +91,7 @@ fn eni(eni: &pool::Eni, state: &State, now: BootTime, link: &impl Fn(&pool::EniI
         link: link(&record.id),
         counts: Some(counts),
         created_by_us: record.created,
-        addresses: eni.addresses.iter().map(|(address, held)| pool_address(*address, held, state, now)).collect(),
+        addresses: eni.addresses.iter().map(|(address, held)| pool_address(address, held, state, now)).collect(),
         note: match &record.state {
             EniState::Quarantined(why) => why.clone(),
             _ if eni.attached() && eni.holds_pods() && !eni.link_ready => "its link is not ready".to_owned(),
@@ -163,7 +163,7 @@ pub fn explained(state: &State, now: BootTime, pod: &str) -> v1::ExplainResponse
             unknown = state.waiting() == 0;
         }
     }
-    lines.extend(explanation.lines);
+    lines.extend(explanation.figures.iter().map(ToString::to_string));
     lines.extend(explanation.next.into_iter().map(|next| format!("next: {next}")));
     let held = explanation.held.or(unknown.then_some(Refusal::UnknownSandbox));
     v1::ExplainResponse { lines, held: held.map(|held| refusal(&held, now)) }

@@ -251,12 +251,15 @@ fn explain_says_where_the_numbers_come_from() {
     world.settle();
     world.add("a");
     let explained = world.state.explain(world.now());
-    expect_test::expect![[r"
-        WARM_ENI_TARGET=1: keeps 9 addresses free, in whole ENIs
-        limits: 3 ENIs with 9 addresses for pods each; 1 ENIs here
-        holds 9: 8 free, 1 leased, 0 cooling, 0 on ENIs not ready yet, 0 unverified, 0 quarantined
-        0 waiting; supply 8 (0 asked for); short 1, over 0"]]
-    .assert_eq(&explained.lines.join("\n"));
+    expect_test::expect![[r#"
+        target 9: WARM_ENI_TARGET=1: 9 addresses, in whole ENIs, and what is wanted now
+        wanted 0: 0 requests wait, 0 pods bound to the node have no address
+        supply 8: 8 free, 0 on ENIs not ready yet, 0 asked for, 0 unverified, 0 about to have cooled
+        held 9: 8 free, 1 leased, 0 cooling, 0 unverified, 0 quarantined
+        short 1: target less supply, within the limits
+        over 0: supply less target; given back in whole ENIs
+        enis at most 3: the instance type; 1 here, 9 places for pods on each"#]]
+    .assert_eq(&explained.figures.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
 }
 
 #[test]

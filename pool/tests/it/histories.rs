@@ -21,6 +21,7 @@ fn happening() -> impl Strategy<Value = Happening> {
     let kind = prop_oneof![
         Just(Kind::Throttled),
         Just(Kind::NoFreeAddresses),
+        Just(Kind::NoFreePrefix),
         Just(Kind::Unreachable),
         Just(Kind::Conflict),
         Just(Kind::Invalid),
@@ -43,9 +44,19 @@ fn policies() -> impl Strategy<Value = Policy> {
     let warm = prop_oneof![
         (0..3u32).prop_map(Warm::Enis),
         (0..4u32, 0..6u32).prop_map(|(warm, minimum)| Warm::Addresses { warm, minimum }),
+        Just(Warm::Demand),
+        (0..3u32).prop_map(Warm::Prefixes),
     ];
-    (warm, prop_oneof![Just(None), (1..4u32).prop_map(Some)]).prop_map(|(warm, max_eni)| Policy {
-        warm,
+    let max_eni = prop_oneof![Just(None), (1..4u32).prop_map(Some)];
+    (warm, max_eni, any::<bool>(), any::<bool>()).prop_map(|(warm, max_eni, prefixes, early_reuse)| Policy {
+        // As the parser does: each target where it means something.
+        warm: match (warm, prefixes) {
+            (Warm::Prefixes(target), false) => Warm::Enis(target),
+            (Warm::Enis(target), true) => Warm::Prefixes(target),
+            (warm, _) => warm,
+        },
+        prefixes,
+        early_reuse,
         max_eni,
         ..Policy::default()
     })
@@ -103,7 +114,13 @@ proptest! {
         for (id, seen) in &world.enis {
             let known = world.state.enis().find(|eni| eni.record.id.as_str() == id);
             prop_assert!(known.is_some(), "{} is forgotten: {:?}", id, seen);
-            let mut addresses: Vec<_> = known.map(|eni| eni.addresses.keys().copied().collect()).unwrap_or_default();
+            let mut addresses: Vec<_> =
+                known.map(|eni| eni.addresses.singles().map(|(address, _)| address).collect()).unwrap_or_default();
+            let prefixes: Vec<_> =
+                known.map(|eni| eni.addresses.prefixes().map(|(prefix, _)| prefix).collect()).unwrap_or_default();
+            let mut there_prefixes = seen.prefixes.clone();
+            there_prefixes.sort();
+            prop_assert_eq!(prefixes, there_prefixes);
             let mut there = seen.secondary.clone();
             addresses.sort();
             there.sort();

@@ -7,9 +7,9 @@ use std::{
 };
 
 use pool::{
-    AddRequest, Answer, BootTime, Call, CallId, DelRequest, DeviceIndex, Effect, Entry, Event, Fault, InterfaceKind,
-    Key, Kind, Lease, LeaseKey, Limits, Mac, NodeFacts, Now, Pod, Policy, Record, Refusal, SeenAttachment, SeenEni,
-    State, Ticket, WantedEni,
+    AddRequest, Answer, Ask, BootTime, Call, CallId, DelRequest, DeviceIndex, Effect, Entry, Event, Fault,
+    InterfaceKind, Key, Kind, Lease, LeaseKey, Limits, Mac, News, NodeFacts, Now, Pod, Policy, Prefix, Record, Refusal,
+    SeenAttachment, SeenEni, SeenSubnet, State, Ticket, WantedEni,
 };
 
 pub const INSTANCE: &str = "i-1";
@@ -38,10 +38,20 @@ pub struct World {
     pub open: VecDeque<(CallId, Call)>,
     pub replies: BTreeMap<Ticket, Result<Lease, Refusal>>,
     pub calls: Vec<Call>,
+    /// Reads of subnets, and of what nodes left behind.
+    pub looks: Vec<Call>,
     pub enis: BTreeMap<String, SeenEni>,
     pub limits: Limits,
     /// Free addresses in the subnet.
     pub subnet_free: u32,
+    /// Free /28s, in any subnet.
+    pub prefixes_free: u32,
+    /// The zone's subnets as EC2 describes them.
+    pub subnets: Vec<SeenSubnet>,
+    /// Instances that are not terminated.
+    pub instances: Vec<pool::InstanceId>,
+    pub news: Vec<News>,
+    pub wall: u64,
     pub links: BTreeSet<String>,
     /// What the kernel was last told to carry.
     pub carried: Vec<WantedEni>,
@@ -86,9 +96,15 @@ impl World {
             open: VecDeque::new(),
             replies: BTreeMap::new(),
             calls: Vec::new(),
+            looks: Vec::new(),
             enis: BTreeMap::from([(PRIMARY.to_owned(), primary)]),
             limits,
             subnet_free: 10_000,
+            prefixes_free: 1_000,
+            subnets: vec![SeenSubnet { id: SUBNET.into(), free: 10_000, tags: BTreeMap::new() }],
+            instances: vec![INSTANCE.into()],
+            news: Vec::new(),
+            wall: 1_700_000_000,
             links: BTreeSet::new(),
             carried: Vec::new(),
             reconciled: 0,
@@ -121,7 +137,7 @@ impl World {
 
     /// Applies an event: the ledger first, then the effects.
     pub fn event(&mut self, event: Event) {
-        let moment = Now { at: self.now(), wall: 1_700_000_000, luck: u128::from(self.serial) << 64 };
+        let moment = Now { at: self.now(), wall: self.wall, luck: u128::from(self.serial) << 64 | 0x8000_0000 };
         let step = self.state.apply(moment, event);
         for record in step.records {
             match record {
@@ -129,10 +145,14 @@ impl World {
                 Record::Remove(key) => drop(self.ledger.remove(&key)),
             }
         }
+        let mut looks = Vec::new();
         for effect in step.effects {
             match effect {
                 Effect::Reply(ticket, outcome) => {
                     assert!(self.replies.insert(ticket, outcome).is_none(), "{ticket:?} was answered twice");
+                }
+                Effect::Call(id, look @ (Call::Subnets { .. } | Call::Leaked { .. } | Call::Instances { .. })) => {
+                    looks.push((id, look));
                 }
                 Effect::Call(id, call) => {
                     self.calls.push(call.clone());
@@ -142,13 +162,20 @@ impl World {
                     self.reconciled += 1;
                     self.carried = self.state.wanted();
                 }
-                Effect::Released(..) | Effect::Withdraw(_) | Effect::Say(_) => {}
+                Effect::Say(news) => self.news.push(news),
+                Effect::Released(..) | Effect::Withdraw(_) => {}
             }
         }
         let wrong = self.state.check();
         assert!(wrong.is_empty(), "{wrong:#?}\n{:#?}", self.state);
         assert_eq!(self.carried, self.state.wanted(), "the kernel was not told");
         self.no_lease_without_an_address();
+        // What is looked at besides is answered at once.
+        for (id, look) in looks {
+            let outcome = self.ec2(&look);
+            self.looks.push(look);
+            self.event(Event::Answered(id, outcome));
+        }
     }
 
     fn no_lease_without_an_address(&self) {
@@ -156,7 +183,7 @@ impl World {
             for attachment in &lease.attachments {
                 let pool::Path::Pooled { eni, .. } = &attachment.path;
                 for address in &attachment.addresses {
-                    let there = self.enis.get(eni.as_str()).is_some_and(|eni| eni.secondary.contains(address));
+                    let there = self.enis.get(eni.as_str()).is_some_and(|eni| holds(eni, *address));
                     assert!(there, "{} holds {address}, which EC2 does not have on {eni}", lease.key);
                 }
             }
@@ -212,7 +239,9 @@ impl World {
             }
             Fate::LostBefore => Err(uncertain),
             // EC2 looks at the token first: what happened once is answered again.
-            Fate::Refused(Kind::NoFreeAddresses | Kind::Conflict | Kind::Invalid) if self.happened(&call) => {
+            Fate::Refused(Kind::NoFreeAddresses | Kind::NoFreePrefix | Kind::Conflict | Kind::Invalid)
+                if self.happened(&call) =>
+            {
                 self.ec2(&call)
             }
             Fate::Refused(kind) => Err(fault(kind)),
@@ -279,7 +308,7 @@ impl World {
                 if let Some(id) = self.tokens.get(token.as_str()) {
                     return Ok(Answer::Created(self.enis[id].clone()));
                 }
-                let secondary = self.take(ask.places(), 1)?;
+                let (secondary, prefixes) = self.take(*ask, 1)?;
                 self.serial += 1;
                 let id = format!("eni-{}", self.serial);
                 self.tokens.insert(token.to_string(), id.clone());
@@ -290,7 +319,7 @@ impl World {
                     subnet: subnet.clone(),
                     primary: Ipv4Addr::new(10, 1, c, d),
                     secondary,
-                    prefixes: Vec::new(),
+                    prefixes,
                     description: description.clone(),
                     tags: tags.clone(),
                     kind: InterfaceKind::Interface,
@@ -329,25 +358,32 @@ impl World {
                 Ok(Answer::Done)
             }
             Call::Assign { eni, ask } => {
-                let held = self.enis.get(eni.as_str()).ok_or_else(|| fault(Kind::Gone))?.secondary.len();
+                let seen = self.enis.get(eni.as_str()).ok_or_else(|| fault(Kind::Gone))?;
+                let held = seen.secondary.len() + seen.prefixes.len();
                 if held + ask.places() as usize > self.limits.secondary() as usize {
                     return Err(fault(Kind::AddressLimit));
                 }
-                let addresses = self.take(ask.places(), 0)?;
-                self.enis.get_mut(eni.as_str()).expect("looked up above").secondary.extend(&addresses);
-                Ok(Answer::Assigned { addresses, prefixes: Vec::new() })
+                let (addresses, prefixes) = self.take(*ask, 0)?;
+                let seen = self.enis.get_mut(eni.as_str()).expect("looked up above");
+                seen.secondary.extend(&addresses);
+                seen.prefixes.extend(&prefixes);
+                Ok(Answer::Assigned { addresses, prefixes })
             }
-            Call::Unassign { eni, addresses, .. } => {
+            Call::Unassign { eni, addresses, prefixes } => {
                 for lease in self.state.leases() {
                     let held = lease.attachments.iter().flat_map(|attachment| &attachment.addresses);
-                    assert!(!held.into_iter().any(|held| addresses.contains(held)), "{} loses its address", lease.key);
+                    let goes =
+                        |held: &Ipv4Addr| addresses.contains(held) || prefixes.iter().any(|one| one.contains(*held));
+                    assert!(!held.into_iter().any(goes), "{} loses its address", lease.key);
                 }
                 let seen = self.enis.get_mut(eni.as_str()).ok_or_else(|| fault(Kind::Gone))?;
-                let before = seen.secondary.len();
+                let before = (seen.secondary.len(), seen.prefixes.len());
                 seen.secondary.retain(|address| !addresses.contains(address));
-                let gone = before - seen.secondary.len();
-                self.subnet_free += u32::try_from(gone).expect("few");
-                if gone == addresses.len() { Ok(Answer::Done) } else { Err(fault(Kind::Invalid)) }
+                seen.prefixes.retain(|prefix| !prefixes.contains(prefix));
+                let gone = (before.0 - seen.secondary.len(), before.1 - seen.prefixes.len());
+                self.subnet_free += u32::try_from(gone.0).expect("few");
+                self.prefixes_free += u32::try_from(gone.1).expect("few");
+                if gone == (addresses.len(), prefixes.len()) { Ok(Answer::Done) } else { Err(fault(Kind::Invalid)) }
             }
             Call::Detach { eni, .. } => {
                 let leased = self.state.enis().find(|known| known.record.id == *eni).map_or(0, pool::Eni::leased);
@@ -365,10 +401,25 @@ impl World {
                     return Err(fault(Kind::Conflict));
                 }
                 self.subnet_free += u32::try_from(seen.secondary.len()).expect("few") + 1;
+                self.prefixes_free += u32::try_from(seen.prefixes.len()).expect("few");
                 self.enis.remove(eni.as_str());
                 Ok(Answer::Done)
             }
-            Call::Tag { .. } | Call::Subnets { .. } | Call::Leaked { .. } | Call::Instances { .. } => unreachable!(),
+            Call::Tag { eni, tags } => {
+                let seen = self.enis.get_mut(eni.as_str()).ok_or_else(|| fault(Kind::Gone))?;
+                seen.tags.extend(tags.clone());
+                Ok(Answer::Done)
+            }
+            Call::Subnets { .. } => Ok(Answer::Subnets(self.subnets.clone())),
+            Call::Leaked { .. } => {
+                let tag = "node.k8s.amazonaws.com/instance_id";
+                let left = self.enis.values().filter(|eni| eni.attachment.is_none() && eni.tags.contains_key(tag));
+                Ok(Answer::Leaked(left.cloned().collect()))
+            }
+            Call::Instances { instances } => {
+                let there = instances.iter().filter(|instance| self.instances.contains(instance));
+                Ok(Answer::Instances(there.cloned().collect()))
+            }
             Call::Describe { eni } => Ok(Answer::Described(self.enis.get(eni.as_str()).cloned())),
             Call::Discover { .. } => {
                 Ok(Answer::Discovered(self.enis.values().filter(|eni| eni.attachment.is_some()).cloned().collect()))
@@ -376,16 +427,31 @@ impl World {
         }
     }
 
-    fn take(&mut self, count: u32, more: u32) -> Result<Vec<Ipv4Addr>, Fault> {
+    fn take(&mut self, ask: Ask, more: u32) -> Result<(Vec<Ipv4Addr>, Vec<Prefix>), Fault> {
+        let (count, prefixes) = match ask {
+            Ask::Addresses(count) => (count, 0),
+            Ask::Prefixes(prefixes) => (0, prefixes),
+        };
         if self.subnet_free < count + more {
             return Err(fault(Kind::NoFreeAddresses));
         }
+        if self.prefixes_free < prefixes {
+            return Err(fault(Kind::NoFreePrefix));
+        }
         self.subnet_free -= count + more;
+        self.prefixes_free -= prefixes;
         let used: BTreeSet<_> = self.enis.values().flat_map(|eni| eni.secondary.clone()).collect();
         // The lowest free ones, as EC2 tends to: what one ENI gives back another gets soon.
         let free = (0x0a00_0064_u32..).map(Ipv4Addr::from).filter(|address| !used.contains(address));
-        Ok(free.take(count as usize).collect())
+        let used: BTreeSet<_> = self.enis.values().flat_map(|eni| eni.prefixes.clone()).collect();
+        let whole = (0x0a08_0000_u32..).step_by(16).filter_map(|first| Prefix::new(first.into()));
+        let whole = whole.filter(|prefix| !used.contains(prefix));
+        Ok((free.take(count as usize).collect(), whole.take(prefixes as usize).collect()))
     }
+}
+
+fn holds(eni: &SeenEni, address: Ipv4Addr) -> bool {
+    eni.secondary.contains(&address) || eni.prefixes.iter().any(|prefix| prefix.contains(address))
 }
 
 pub fn fault(kind: Kind) -> Fault {

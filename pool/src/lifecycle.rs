@@ -1,0 +1,94 @@
+//! What an ENI needs to get on, or to go.
+//!
+//! Owns attach, protect, tag, detach and delete of the ENIs that are ours, and the repetition of creates whose answer was lost. Never
+//! decides how many ENIs there should be.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    Action, BootTime, Call, Effect, EniId, EniState, Key, NodeFacts, Now, Role, State, adopt::INSTANCE_TAG,
+    pause::Scope,
+};
+
+/// An ENI that could not be attached so often is deleted.
+const ATTACH_TRIES: u32 = 3;
+
+impl State {
+    /// Attaches, protects and deletes what stands still; repeats creates whose answer was lost.
+    pub(crate) fn plan_lifecycle(&mut self, now: Now) {
+        let Some(facts) = self.facts.clone() else { return };
+        if !self.pauses.active(&Scope::Action(Action::CreateNetworkInterface), now.at) {
+            self.repeat_creates(now.at);
+        }
+        let ids: Vec<_> = self.enis.keys().cloned().collect();
+        for id in ids {
+            self.plan_eni(now, &facts, &id);
+        }
+    }
+
+    /// A create whose answer was lost is asked again: its token makes it the same one.
+    fn repeat_creates(&mut self, now: BootTime) {
+        let mut repeats = Vec::new();
+        for intent in self.intents.values_mut().filter(|intent| intent.token().is_some()) {
+            if let Some(doubt) = intent.doubt.as_mut().filter(|doubt| doubt.next.is_some_and(|next| next <= now)) {
+                doubt.next = None;
+                repeats.push((intent.id, intent.call.clone()));
+            }
+        }
+        for (id, call) in repeats {
+            self.touch(Key::Intent(id));
+            self.effect(Effect::Call(id, call));
+        }
+    }
+
+    fn plan_eni(&mut self, now: Now, facts: &NodeFacts, id: &EniId) {
+        let busy = self.intents.values().any(|intent| intent.call.eni() == Some(id));
+        let Some(eni) = self.enis.get(id) else { return };
+        if busy || self.pauses.active(&Scope::Eni(id.clone()), now.at) {
+            return;
+        }
+        if !eni.record.created {
+            return self.adopt_by_tag(now, facts, id);
+        }
+        let attachment = eni.record.attachment.as_ref().map(|attached| attached.id.clone());
+        let (next, call) = match (&eni.record.state, attachment) {
+            (EniState::Detached, _)
+                if self.attach_failures.get(id).is_some_and(|failures| *failures >= ATTACH_TRIES) =>
+            {
+                (EniState::Leaving, Some(Call::Delete { eni: id.clone() }))
+            }
+            (EniState::Detached, _) => {
+                let device = self.free_device();
+                (EniState::Attaching, Some(Call::Attach { eni: id.clone(), instance: facts.instance.clone(), device }))
+            }
+            (EniState::AttachedUnprotected, Some(attachment)) => {
+                (EniState::AttachedUnprotected, Some(Call::Protect { eni: id.clone(), attachment }))
+            }
+            (EniState::Draining, Some(attachment)) if eni.record.role == Role::Pods && eni.is_empty() => {
+                (EniState::Detaching, Some(Call::Detach { eni: id.clone(), attachment }))
+            }
+            (EniState::Detaching, Some(attachment)) => {
+                (EniState::Detaching, Some(Call::Detach { eni: id.clone(), attachment }))
+            }
+            (EniState::Leaving, _) => (EniState::Leaving, Some(Call::Delete { eni: id.clone() })),
+            (state, _) => (state.clone(), None),
+        };
+        let Some(call) = call else { return };
+        if self.pauses.active(&Scope::Action(call.action()), now.at) {
+            return;
+        }
+        self.set_state(id, eni.record.state.clone(), next);
+        self.call(now.at, call);
+    }
+
+    /// An ENI that somebody else attached and that we use gets the tag, so that people see whose addresses these are.
+    fn adopt_by_tag(&mut self, now: Now, facts: &NodeFacts, id: &EniId) {
+        let Some(eni) = self.enis.get(id) else { return };
+        let adopted = eni.record.role == Role::Pods && !eni.record.tagged && eni.attached();
+        if !adopted || !self.waiting.is_empty() || self.pauses.active(&Scope::Action(Action::CreateTags), now.at) {
+            return;
+        }
+        let tags = BTreeMap::from([(INSTANCE_TAG.to_owned(), facts.instance.to_string())]);
+        self.call(now.at, Call::Tag { eni: id.clone(), tags });
+    }
+}
