@@ -21,6 +21,7 @@ mod networks;
 pub mod requests;
 mod reservations;
 pub mod responses;
+pub mod run;
 mod settings;
 mod tags;
 mod vpc;

@@ -1,0 +1,148 @@
+//! A node's daemon, started again and again.
+//!
+//! Owns its life: start from the ledger, metadata, the spool, death, and a while without it. Runs the loop that `ipamd` runs.
+
+use std::{sync::Arc, time::Duration};
+
+use pool::{Event, Refusal};
+
+use super::{
+    clock::VirtualClock,
+    disk::Disk,
+    ec2::Wire,
+    kernel::{self, Worker},
+    scenario::Luck,
+    truth::Ended,
+    witness::Witnessed,
+    world::Sim,
+};
+
+/// How often the spool is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Keeps a daemon on a node. Never ends.
+pub(crate) async fn keep(sim: Arc<Sim>, node: usize) {
+    loop {
+        run_one(&sim, node).await;
+        let wait = {
+            let mut world = sim.lock();
+            world.machines[node].handle = None;
+            if world.faulty {
+                world.fates.between(Duration::ZERO..Duration::from_secs(6))
+            } else {
+                Duration::from_millis(100)
+            }
+        };
+        tokio::time::sleep(wait).await;
+    }
+}
+
+async fn run_one(sim: &Arc<Sim>, node: usize) {
+    let (daemon, policy, seed) = {
+        let mut world = sim.lock();
+        let seed = world.scenario.seed;
+        let machine = &mut world.machines[node];
+        machine.daemon += 1;
+        machine.dead = false;
+        machine.stopping = false;
+        machine.network = false;
+        machine.carried.clear();
+        (machine.daemon, machine.policy.clone(), seed)
+    };
+    sim.say(format_args!("n{node} daemon {daemon} starts"));
+    let started = node::start(
+        Arc::new(Wire { sim: Arc::clone(sim), node, daemon }),
+        Disk { sim: Arc::clone(sim), node, daemon },
+        Worker { sim: Arc::clone(sim), node, daemon },
+        VirtualClock { sim: Arc::clone(sim), node, luck: Luck::new(seed, &format!("node {node} daemon {daemon}")) },
+        policy,
+    );
+    let Ok((handle, looped)) = started else { return };
+    sim.lock().machines[node].handle = Some(handle);
+    sim.spawn(metadata(Arc::clone(sim), node, daemon));
+    sim.spawn(spool(Arc::clone(sim), node, daemon));
+    let looped = looped.run();
+    tokio::pin!(looped);
+    loop {
+        tokio::select! {
+            biased;
+            () = sim.deaths[node].notified() => {
+                if !sim.lock().alive(node, daemon) {
+                    return;
+                }
+            }
+            ended = &mut looped => {
+                sim.say(format_args!("n{node} daemon {daemon} stopped: {ended:?}"));
+                return;
+            }
+        }
+    }
+}
+
+/// Tells the node's facts.
+async fn metadata(sim: Arc<Sim>, node: usize, daemon: u64) {
+    let (late, wait) = {
+        let mut guard = sim.lock();
+        let world = &mut *guard;
+        let late = world.faulty && world.scenario.faults.late_facts && world.fates.chance(500);
+        (late, world.fates.between(Duration::ZERO..Duration::from_millis(300)))
+    };
+    tokio::time::sleep(wait).await;
+    if late {
+        tell(&sim, node, daemon, Event::FactsMissing(Refusal::CloudUnreachable { action: "metadata".to_owned() }));
+        let wait = sim.lock().fates.between(Duration::ZERO..Duration::from_secs(20));
+        tokio::time::sleep(wait).await;
+    }
+    let facts = {
+        let mut world = sim.lock();
+        if !world.alive(node, daemon) {
+            return;
+        }
+        world.machines[node].network = true;
+        world.machines[node].facts.clone()
+    };
+    tell(&sim, node, daemon, Event::Facts(facts));
+    kernel::pass_after(&sim, node, daemon, Duration::ZERO);
+}
+
+/// Sends an event to this daemon, if it lives.
+pub(crate) fn tell(sim: &Sim, node: usize, daemon: u64, event: Event) {
+    let handle = {
+        let mut world = sim.lock();
+        if let Event::FactsMissing(_) = &event {
+            world.reason(node, "CloudUnreachable", sim.now());
+        }
+        if world.alive(node, daemon) { world.machines[node].handle.clone() } else { None }
+    };
+    if let Some(handle) = handle {
+        handle.send(event);
+    }
+}
+
+/// Replays DELs that the plugin left, as long as this daemon lives.
+async fn spool(sim: Arc<Sim>, node: usize, daemon: u64) {
+    loop {
+        let (left, handle) = {
+            let world = sim.lock();
+            if !world.alive(node, daemon) {
+                return;
+            }
+            (world.machines[node].spool.clone(), world.machines[node].handle.clone())
+        };
+        let Some(handle) = handle else { return };
+        for (key, started) in left {
+            let release = handle.release(key.clone(), started);
+            match Witnessed::new(Arc::clone(&sim), node, daemon, "a DEL of the spool", release).await {
+                Some(Ok(_)) => {
+                    let mut world = sim.lock();
+                    world.say(sim.elapsed(), format_args!("n{node} replayed the DEL of {key}"));
+                    world.machines[node].spool.retain(|(left, at)| (left, *at) != (&key, started));
+                    world.truth.left(sim.now(), &(node, key), started, Ended::Answered);
+                }
+                Some(Err(_)) => break,
+                None => return,
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
