@@ -52,6 +52,13 @@ fn check_config_prints_the_effective_configuration_and_a_flag_goes_before_the_en
         said.lines().any(|line| line == "WARM_IP_TARGET=5") && said.lines().any(|line| line == "MAX_ENI=2"),
         "{said}"
     );
+    assert_eq!(text(&output.stderr), "");
+    let misspelt = run(&[("BERTH_SHRINKAFTER", "5m")], &["--check-config"]);
+    assert!(misspelt.status.success());
+    assert_eq!(
+        text(&misspelt.stderr),
+        "BERTH_SHRINKAFTER is no variable of this version; is BERTH_SHRINK_AFTER meant?\n"
+    );
     assert!(text(&run(&[], &["--version"]).stdout).starts_with("ipamd "));
 }
 
@@ -82,7 +89,9 @@ struct Daemon {
 impl Daemon {
     fn start(dir: &Path) -> Self {
         let netns = Netns::create().expect("a namespace");
-        let mut command = ipamd(&[("BERTH_KUBERNETES", "off"), ("BERTH_METRICS_BIND", "127.0.0.1:61678")], &[]);
+        let settings =
+            [("BERTH_KUBERNETES", "off"), ("BERTH_METRICS_BIND", "127.0.0.1:61678"), ("BERTH_EARLY_RESUE", "true")];
+        let mut command = ipamd(&settings, &[]);
         command.env("BERTH_RUN_DIR", dir).env("BERTH_STATE_DIR", dir.join("state")).stderr(Stdio::piped());
         let child = netns.run(|| {
             let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().expect("ip runs");
@@ -145,5 +154,11 @@ fn without_metadata_the_daemon_lives_says_why_it_is_not_ready_and_stops_when_ask
     assert_eq!(code, Some(0), "{log}");
     assert!(after < Duration::from_secs(10), "{after:?}");
     assert!(!dir.path().join("ipamd.sock").exists());
+    let misspelt: Vec<_> = log.lines().filter(|line| line.contains("a variable is not known")).collect();
+    let [line] = misspelt[..] else { panic!("one line about the misspelt variable:\n{log}") };
+    assert!(
+        line.contains("BERTH_EARLY_RESUE") && line.contains("BERTH_EARLY_REUSE") && line.contains("WARN"),
+        "{line}"
+    );
     assert!(log.lines().all(|line| line.starts_with('{')), "JSON, since no person reads it:\n{log}");
 }

@@ -308,7 +308,7 @@ fn amazon_vpc_cnis_stock_chart_is_accepted() {
     ])
     .expect("the stock chart");
     let named: Vec<_> = notes.iter().map(|note| note.variable).collect();
-    assert_eq!(named, ["WARM_PREFIX_TARGET", "VPC_CNI_VERSION", "AWS_VPC_K8S_CNI_LOG_FILE"]);
+    assert_eq!(named, ["VPC_CNI_VERSION", "AWS_VPC_K8S_CNI_LOG_FILE", "WARM_PREFIX_TARGET"]);
 }
 
 #[test]
