@@ -31,13 +31,15 @@ pub(super) fn knows(schema: u32) -> bool {
     (1..=SCHEMA).contains(&schema)
 }
 
-/// 1 to 2: calls ask for addresses or for prefixes, prefixes depart too, and the facts name the VPC and the zone.
+/// 1 to 2: calls ask for addresses or for prefixes, prefixes depart too, ENIs say whether they are tagged and for pods, and the facts
+/// name the VPC and the zone.
 fn prefixes(mut entries: Entries) -> Result<Entries, String> {
     // Nobody wrote down what they lack. The daemon reads them anew at each start; until then the pool serves what it has.
     entries.remove("facts");
     for (key, entry) in &mut entries {
         let changed = match key.split('/').next() {
             Some("intent") => entry.pointer_mut("/Intent/call").and_then(call_asks),
+            Some("eni") => entry.pointer_mut("/Eni").and_then(eni_says),
             Some("departed") => entry.pointer_mut("/Departed/0").map(address_departs),
             _ => Some(()),
         };
@@ -58,6 +60,16 @@ fn call_asks(call: &mut Value) -> Option<()> {
     if let Some(unassign) = call.get_mut("Unassign") {
         unassign.as_object_mut()?.insert("prefixes".to_owned(), json!([]));
     }
+    Some(())
+}
+
+fn eni_says(eni: &mut Value) -> Option<()> {
+    let eni = eni.as_object_mut()?;
+    // What we create has the tag from the create call; of others the next read of EC2 says it, and of all whether their subnet is for
+    // pods.
+    let created = eni.get("created")?.clone();
+    eni.insert("tagged".to_owned(), created);
+    eni.insert("excluded".to_owned(), json!(false));
     Some(())
 }
 

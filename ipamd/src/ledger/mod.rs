@@ -155,10 +155,11 @@ impl RedbLedger {
         Ok((ledger, opened))
     }
 
-    /// Says which pods run, by the kernel. Once each of them has its lease in here, the next start need not look for them again; until
-    /// then, EC2 could show their addresses to a start that takes them for free.
+    /// Says which pods run, by the kernel. Once each of them is in here, the next start need not look for them again; until then, EC2
+    /// could show their addresses to a start that takes them for free.
     pub fn settle(&mut self, running: &[FoundLease]) -> Result<(), LedgerError> {
-        let missing = |lease: &FoundLease| !self.rows.contains_key(&Key::Lease(lease.key.clone()).to_string());
+        let has = |key: Key| self.rows.contains_key(&key.to_string());
+        let missing = |lease: &FoundLease| !has(Key::Lease(lease.key.clone())) && !has(Key::Found(lease.address));
         if !self.header.unfinished || running.iter().any(missing) {
             return Ok(());
         }

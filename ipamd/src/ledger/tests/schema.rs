@@ -2,14 +2,15 @@
 
 use std::fs;
 
-use pool::{Ask, Call, CallId, Intent};
+use pool::{Ask, Call, CallId, Intent, Policy, State};
 use serde_json::{Value, json};
 
 use super::{torn::Recording, *};
 
+/// A store of this schema as its daemon wrote it, and its text.
 const STORE: &[u8] = include_bytes!("../fixtures/schema-1.redb");
 const TEXT: &str = include_str!("../fixtures/schema-1.jsonl");
-const BOOT: &str = "0d6a3f5e-6a1b-4a5c-9f0e-2f6f3c1d7b11";
+pub(super) const BOOT: &str = "0d6a3f5e-6a1b-4a5c-9f0e-2f6f3c1d7b11";
 
 fn text() -> Vec<(String, Value)> {
     TEXT.lines().map(|line| serde_json::from_str(line).expect("a key and an entry")).collect()
@@ -20,7 +21,7 @@ fn parsed(rows: &Rows) -> Vec<(String, Value)> {
     rows.iter().map(parse).collect()
 }
 
-fn old() -> Place {
+pub(super) fn old() -> Place {
     let place = Place::new();
     fs::write(place.file(), STORE).expect("the fixture");
     place
@@ -61,10 +62,24 @@ fn a_ledger_of_schema_1_is_migrated_entry_by_entry() {
     let block = json!({ "Departed": [{ "Address": "10.0.1.99" }, { "secs": 64, "nanos": 0 }] });
     assert_eq!(departed.map(|(_, departed)| departed), Some(block));
 
-    // Leases, addresses with their cooling times, ENIs, tombstones, the other intents: not a letter is different.
+    // ENIs have the tag if they were created by us.
+    let mut count = 0;
+    for (key, mut new) in parsed(&ledger.rows).into_iter().filter(|(key, _)| key.starts_with("eni/")) {
+        let mut old = text().into_iter().find(|(other, _)| *other == key).expect("it was there").1;
+        assert_eq!(new["Eni"]["tagged"], old["Eni"]["created"], "{key}");
+        for entry in [&mut new, &mut old] {
+            entry["Eni"]["tagged"] = json!(null);
+            entry["Eni"]["excluded"] = json!(false);
+        }
+        assert_eq!(new, old);
+        count += 1;
+    }
+    assert_eq!(count, 12);
+
+    // Leases, addresses with their cooling times, tombstones, the other intents: not a letter is different.
     let changed = ["!header", "facts", "intent/90", "intent/93", "intent/94", "departed/10.0.1.99"];
     let as_they_were = |rows: Vec<(String, Value)>| -> Vec<(String, Value)> {
-        rows.into_iter().filter(|(key, _)| !changed.contains(&key.as_str())).collect()
+        rows.into_iter().filter(|(key, _)| !changed.contains(&key.as_str()) && !key.starts_with("eni/")).collect()
     };
     assert_eq!(as_they_were(parsed(&ledger.rows)), as_they_were(text()));
     let keys = |rows: Vec<(String, Value)>| rows.into_iter().map(|(key, _)| key).collect::<Vec<_>>();
@@ -73,6 +88,8 @@ fn a_ledger_of_schema_1_is_migrated_entry_by_entry() {
     assert_eq!(keys(parsed(&ledger.rows)), expected, "nothing is missing, nothing is new");
     drop(ledger);
 
+    let state = State::restore(Policy::default(), BootTime(Duration::from_secs(72)), migrated.clone());
+    assert_eq!(state.check(), [""; 0], "the pool can work with it");
     let (mut again, opened) = place.open(BOOT);
     assert_eq!((opened, again.load().expect("entries")), (Opened::Kept, migrated));
     assert_eq!(again.header.schema, SCHEMA);
