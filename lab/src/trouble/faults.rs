@@ -239,3 +239,63 @@ impl State {
 fn fnv<'a>(bytes: impl IntoIterator<Item = &'a u8>) -> u64 {
     bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ASSIGN: Option<Action> = Some(Action::AssignPrivateIpAddresses);
+    const DESCRIBE: Option<Action> = Some(Action::DescribeNetworkInterfaces);
+
+    fn storm(seed: u64) -> Faults {
+        let mut storm = Trouble::storm(seed);
+        // How full they are is a matter of time.
+        storm.buckets = super::super::Buckets::default();
+        Faults::new(storm)
+    }
+
+    fn fates(faults: &Faults, action: Option<Action>, calls: usize) -> Vec<Fate> {
+        (0..calls).map(|_| faults.fate(action).expect("EC2 is reachable")).collect()
+    }
+
+    #[test]
+    fn the_fate_of_a_call_depends_on_its_seed_its_action_and_its_turn_alone() {
+        let alone = fates(&storm(4), ASSIGN, 300);
+        let (mixed, mut found) = (storm(4), Vec::new());
+        for turn in 0..300 {
+            fates(&mixed, DESCRIBE, turn % 3);
+            found.extend(fates(&mixed, ASSIGN, 1));
+        }
+        assert_eq!(found, alone);
+        assert_ne!(fates(&storm(5), ASSIGN, 300), alone);
+        assert_ne!(fates(&storm(4), DESCRIBE, 300), alone);
+        mixed.set(storm(4).trouble());
+        assert_eq!(fates(&mixed, ASSIGN, 300), alone, "a storm that is ordered again begins again");
+    }
+
+    #[test]
+    fn the_first_injection_that_hits_decides_and_the_others_wait() {
+        let faults = Faults::default();
+        for time in [1, 2] {
+            faults.inject(Injection::once(
+                Action::AssignPrivateIpAddresses,
+                Disturbance::Delay(Duration::from_secs(time)),
+            ));
+        }
+        let delays: Vec<_> = fates(&faults, ASSIGN, 3).into_iter().map(|fate| fate.disturbance).collect();
+        let delay = |time| Some(Disturbance::Delay(Duration::from_secs(time)));
+        assert_eq!(delays, [delay(1), delay(2), None]);
+    }
+
+    #[test]
+    fn trouble_that_was_there_from_the_start_comes_back_when_the_rest_is_cleared() {
+        let began_with = Trouble { latency: Latency::fixed(Duration::from_millis(50)), ..Trouble::storm(1) };
+        let faults = Faults::new(began_with.clone());
+        faults.set(Trouble::default());
+        faults.set_reachable(Service::Ec2, false);
+        assert_eq!(faults.fate(ASSIGN), None);
+        faults.clear();
+        assert_eq!(faults.trouble(), began_with);
+        assert!(faults.reachable(Service::Ec2));
+    }
+}

@@ -83,3 +83,37 @@ impl Kind {
 fn chance(per_mille: &RangeInclusive<u32>, rng: &mut impl Rng) -> Chance {
     Chance::new(f64::from(rng.random_range(per_mille.clone())) / 1000.0).expect("a rate is below a thousand")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_storm_has_every_kind_of_trouble_at_a_moderate_rate() {
+        for seed in 0..200 {
+            let storm = Trouble::storm(seed);
+            assert!(storm.injections.iter().all(|injection| injection.count.is_none() && injection.skip == 0));
+            let named = |injection: &Injection| match &injection.disturbance {
+                Disturbance::Refuse(when, _) => format!("refuse {when:?}"),
+                Disturbance::Lose(when) => format!("lose {when:?}"),
+                Disturbance::Hang(when) => format!("hang {when:?}"),
+                Disturbance::Delay(_) => "delay".to_owned(),
+                Disturbance::Stale(_) => "stale".to_owned(),
+            };
+            let mut kinds: Vec<_> = storm.injections.iter().map(named).collect();
+            kinds.sort();
+            kinds.dedup();
+            assert_eq!(kinds.len(), 8, "{kinds:?}");
+            for action in Action::ALL {
+                let hits = storm.injections.iter().filter(|one| one.action.is_none_or(|only| only == *action));
+                let troubled: f64 = hits.map(|one| one.chance.probability()).sum();
+                assert!((0.05..0.35).contains(&troubled), "seed {seed}, {action}: {troubled}");
+            }
+            let bucket = storm.buckets.usual.expect("a storm throttles");
+            assert!(bucket.burst >= 15 && bucket.refill <= Duration::from_millis(200), "{bucket:?}");
+            assert!(matches!(storm.latency.usual, Spread::LongTailed { .. }));
+        }
+        assert_eq!(Trouble::storm(1), Trouble::storm(1));
+        assert_ne!(Trouble::storm(1).injections, Trouble::storm(2).injections);
+    }
+}
