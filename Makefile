@@ -6,7 +6,7 @@ RUNTIME ?= netns
 CLUSTER ?= none
 NODES ?= 2
 PODS ?= 30
-export BACKEND RUNTIME CLUSTER NODES PODS ONLY
+export BACKEND RUNTIME CLUSTER NODES PODS ONLY KILLS SEED
 
 .PHONY: help demo test bench lint build clean sim mutants soak fuzz image
 
@@ -14,11 +14,12 @@ help:
 	@echo "make demo [NODES=2] [PODS=30]   a VPC, two nodes and thirty pods on this machine"
 	@echo "make test                       every check"
 	@echo "make bench [ONLY=name]          the figures, also in target/bench.json"
+	@echo "make soak [KILLS=1000] [SEED=n] daemons killed under pods in churn and a sick EC2; then everything has to agree"
 	@echo "make lint                       format, clippy, documentation, licences"
 	@echo "make build                      the programs"
 	@echo "make clean                      what was built, and what a lab left behind"
 
-demo test bench build:
+demo test bench soak build:
 	@scripts/$@
 
 lint:
@@ -28,6 +29,6 @@ lint:
 clean:
 	@scripts/clean
 
-sim mutants soak fuzz image:
+sim mutants fuzz image:
 	@echo "make $@: not yet" >&2
 	@exit 2

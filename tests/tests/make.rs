@@ -13,7 +13,7 @@ fn root() -> &'static Path {
 
 fn make(words: &[&str]) -> Output {
     // What an outer make passed on is not what is tried here.
-    let settings = ["BACKEND", "RUNTIME", "CLUSTER", "NODES", "PODS", "ONLY", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"];
+    let settings = ["BACKEND", "RUNTIME", "CLUSTER", "NODES", "PODS", "ONLY", "KILLS", "SEED", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"];
     let mut make = Command::new("make");
     for setting in settings {
         make.env_remove(setting);
@@ -33,7 +33,6 @@ fn what_is_promised_for_later_says_not_yet_and_fails() {
         &["demo", "CLUSTER=kubernetes", "NODES=3"],
         &["sim"],
         &["mutants"],
-        &["soak"],
         &["fuzz"],
         &["image"],
     ] {
@@ -57,12 +56,17 @@ fn a_setting_that_cannot_be_is_refused_by_name_before_anything_is_built() {
         let said = says(&output);
         assert!(!output.status.success() && said.contains(setting) && said.contains(allowed), "{setting}: {said}");
     }
+    for setting in ["KILLS=0", "KILLS=many", "SEED=-1", "SEED=x"] {
+        let output = make(&["soak", setting]);
+        let said = says(&output);
+        assert!(!output.status.success() && said.contains(setting) && said.contains("a number"), "{setting}: {said}");
+    }
 }
 
 #[test]
 fn without_a_target_the_targets_are_named() {
     let output = make(&[]);
-    for target in ["demo", "test", "bench", "lint", "clean"] {
+    for target in ["demo", "test", "bench", "soak", "lint", "clean"] {
         assert!(output.status.success() && says(&output).contains(&format!("make {target}")), "{}", says(&output));
     }
 }

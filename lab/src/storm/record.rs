@@ -263,3 +263,49 @@ impl fmt::Display for Told {
         write!(f, "{}/{}/{}", self.accepted, self.refused, self.lost)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 9);
+
+    fn tenant(label: &str) -> Tenant {
+        let netns = Netns::named(format!("there-is-no-{}", label.replace('/', "-")));
+        Tenant { label: label.to_owned(), container_id: label.to_owned(), node: 0, netns, leaving: false }
+    }
+
+    fn record() -> Record {
+        Record::new(Path::new("/dev/null")).expect("a journal")
+    }
+
+    #[test]
+    fn an_address_that_is_given_twice_is_seen() {
+        let record = record();
+        record.moved_in(ADDRESS, tenant("a/p1"));
+        record.moved_in(ADDRESS, tenant("b/p2"));
+        let said = record.complaints();
+        assert!(said.iter().any(|said| said.contains("10.0.0.9 was given to b/p2 while a/p1 has it")), "{said:?}");
+    }
+
+    #[test]
+    fn an_address_whose_pod_is_gone_may_be_given_again() {
+        let record = record();
+        record.moved_in(ADDRESS, tenant("a/p1"));
+        record.leaves(ADDRESS, "a/p1");
+        assert!(record.tenants().is_empty(), "who leaves is not looked at any more");
+        record.moved_in(ADDRESS, tenant("b/p2"));
+        // The first one's DEL comes through later: the second one stays.
+        record.left(Some(ADDRESS), "a/p1", "a/p1", &tenant("a/p1").netns);
+        assert_eq!(record.tenants()[&ADDRESS].label, "b/p2");
+        assert!(!record.complaints().iter().any(|said| said.contains("while")), "{:?}", record.complaints());
+    }
+
+    #[test]
+    fn an_address_that_is_not_in_the_pod_is_seen() {
+        let record = record();
+        record.moved_in(ADDRESS, tenant("a/p1"));
+        let said = record.complaints();
+        assert!(said.iter().any(|said| said.contains("a/p1 was given 10.0.0.9 and has")), "{said:?}");
+    }
+}
