@@ -2,9 +2,7 @@
 //!
 //! Owns the order: lock, ledger, kernel, socket, then everything that may take long. Decides nothing about addresses.
 
-use std::{
-    collections::BTreeSet, io::Write as _, net::Ipv4Addr, path::Path, process::ExitCode, sync::Arc, time::Duration,
-};
+use std::{io::Write as _, path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use pool::Event;
@@ -125,7 +123,7 @@ async fn run(config: Config, notes: Vec<Note>, unknown: Vec<Unknown>) -> anyhow:
         // Before anything can be handed out: what is sent first is applied first.
         handle.send(Event::Found(found));
     }
-    handle.send(Event::Foreign(foreign.clone()));
+    handle.send(Event::Foreign(foreign));
 
     let worker = Arc::new(worker);
     let facts = Facts {
@@ -145,7 +143,7 @@ async fn run(config: Config, notes: Vec<Note>, unknown: Vec<Unknown>) -> anyhow:
     };
 
     let mut tasks = JoinSet::new();
-    tasks.spawn(forward(told, handle.clone(), Arc::clone(&signs), foreign));
+    tasks.spawn(forward(told, handle.clone(), Arc::clone(&signs)));
     tasks.spawn(Spool::new(run_dir, &boot).keep(handle.clone(), Arc::clone(&metrics)));
     tasks.spawn(facts.keep());
     if let Some(listener) = admin {
@@ -228,22 +226,15 @@ async fn finish(server: tokio::task::JoinHandle<Result<(), tonic::transport::Err
     drop(std::fs::remove_file(run_dir.join(grpc::SOCKET)));
 }
 
-/// Ends only when the kernel's thread has ended. `foreign` is what the pool was told last.
-async fn forward(
-    mut told: mpsc::UnboundedReceiver<Told>,
-    handle: node::Handle,
-    signs: Arc<Signs>,
-    mut foreign: BTreeSet<Ipv4Addr>,
-) {
+/// Ends only when the kernel's thread has ended.
+async fn forward(mut told: mpsc::UnboundedReceiver<Told>, handle: node::Handle, signs: Arc<Signs>) {
     while let Some(told) = told.recv().await {
         match told {
             Told::Event(event) => handle.send(event),
             Told::Links(links) => signs.set_links(links),
             Told::Seen(seen) => {
-                if foreign != *seen.foreign() {
-                    foreign.clone_from(seen.foreign());
-                    handle.send(Event::Foreign(foreign.clone()));
-                }
+                // Every time: a lease may have ended whose address is still in use.
+                handle.send(Event::Foreign(seen.foreign().clone()));
                 if let Some(sandboxes) = handle.read(move |state, _| seen.sandboxes(state.leases())).await {
                     handle.send(Event::Sandboxes(sandboxes));
                 }
