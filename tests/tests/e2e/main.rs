@@ -4,8 +4,10 @@
 
 mod daemon;
 mod demo;
+mod migration;
 mod node;
 mod paths;
 mod restarts;
 mod sandboxes;
 mod trouble;
+mod vanished;
