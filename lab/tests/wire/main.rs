@@ -7,6 +7,7 @@ mod imds;
 mod metadata_lag;
 mod metadata_trouble;
 mod prefixes;
+mod proxy;
 mod stale;
 mod storm;
 mod throttling;

@@ -14,10 +14,7 @@ use lab::{
     trouble::{Chance, Disturbance, Faults, Injection},
 };
 use sim::Action;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    time::Instant,
-};
+use tokio::time::Instant;
 
 use crate::client::{Answer, Lab, PATIENCE, listen, request};
 
@@ -114,30 +111,4 @@ async fn without_a_history_in_the_backend_an_earlier_answer_to_the_same_question
         }
     };
     tokio::time::timeout(PATIENCE, forgotten).await.expect("no answer is older than that");
-}
-
-#[tokio::test]
-async fn a_backend_that_closes_its_connections_or_is_away_is_lived_with() {
-    let (listener, backend) = listen().await;
-    let hasty = tokio::spawn(async move {
-        // One answer per connection, and no word that it ends.
-        for _ in 0..3 {
-            let (mut stream, _) = listener.accept().await.expect("a connection");
-            let mut asked = [0; 4096];
-            let read = stream.read(&mut asked).await.expect("a request");
-            assert!(String::from_utf8_lossy(&asked[..read]).ends_with("Action=DescribeVpcs"));
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n<A>1</A").await.expect("it is read");
-        }
-    });
-    let (listener, proxy) = listen().await;
-    tokio::spawn(Proxy::new(backend, Arc::default()).serve(listener));
-    let ask = || request(proxy, "POST", "/", &[], "Action=DescribeVpcs");
-    let mut answers = 0;
-    while !hasty.is_finished() {
-        answers += usize::from(ask().await.is_some_and(|answer| answer.status == 200));
-        tokio::task::yield_now().await;
-    }
-    hasty.await.expect("no panic");
-    assert!(answers >= 1, "{answers}");
-    assert!(ask().await.is_none(), "nobody listens there any more");
 }
