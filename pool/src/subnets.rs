@@ -31,6 +31,11 @@ impl State {
         self.subnets.iter()
     }
 
+    /// How long an exhausted subnet is left alone yet; `None`: it is not.
+    pub fn subnet_pause(&self, subnet: &SubnetId, now: BootTime) -> Option<Duration> {
+        self.pauses.until(&Scope::Subnet(subnet.clone()), now).map(|until| until.since(now))
+    }
+
     /// Asks for the zone's subnets: at the start, and later when a new ENI is needed and what is known is old.
     pub(crate) fn plan_subnets(&mut self, now: BootTime) {
         let Some(facts) = &self.facts else { return };

@@ -4,7 +4,10 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use pool::{Address, BootTime, EniState, Lease, Origin, Path, Pod, Refusal, State, Warm};
+use pool::{
+    Address, BootTime, EniState, Figure, HeldPrefix, KnownSubnet, Lease, Next, Origin, Path, Pod, Prefix, Refusal,
+    State, SubnetId, Tally, Warm,
+};
 use proto::v1;
 
 use super::{Facing, attachments, millis, refusal};
@@ -43,6 +46,23 @@ pub fn pool(
         waiting: numbers.waiting,
         next: explanation.next.iter().map(ToString::to_string).collect(),
         held: explanation.held.map(|held| refusal(&held, now)),
+        demand: numbers.demand,
+        subnets: state.subnets().map(|(id, known)| subnet(id, *known, state.subnet_pause(id, now))).collect(),
+        cooling_reused_early: state.reused_early(),
+    }
+}
+
+fn subnet(id: &SubnetId, known: KnownSubnet, pause: Option<Duration>) -> v1::Subnet {
+    let state = match known {
+        KnownSubnet { excluded: true, .. } => "Excluded",
+        KnownSubnet { chosen: true, .. } => "Chosen",
+        KnownSubnet { .. } => "Passed",
+    };
+    v1::Subnet {
+        subnet_id: id.to_string(),
+        free: known.free,
+        state: state.to_owned(),
+        paused_ms: pause.map(millis).unwrap_or_default(),
     }
 }
 
@@ -52,6 +72,9 @@ fn policy(policy: &pool::Policy) -> v1::Policy {
         max_eni: policy.max_eni,
         cooling_ms: millis(policy.cooling),
         shrink_after_ms: millis(policy.shrink_after),
+        prefix_delegation: policy.prefixes,
+        early_reuse: policy.early_reuse,
+        max_pods: policy.max_pods,
         ..Default::default()
     };
     match policy.warm {
@@ -68,16 +91,6 @@ fn policy(policy: &pool::Policy) -> v1::Policy {
 
 fn eni(eni: &pool::Eni, state: &State, now: BootTime, link: &impl Fn(&pool::EniId) -> String) -> v1::Eni {
     let record = &eni.record;
-    let mut counts = v1::Counts { total: count(eni.addresses.len()), ..Default::default() };
-    for held in eni.addresses.values() {
-        match held {
-            Address::Unverified { .. } => counts.unverified += 1,
-            Address::Free { .. } => counts.free += 1,
-            Address::Leased(_) => counts.leased += 1,
-            Address::Cooling { .. } => counts.cooling += 1,
-            Address::Quarantined(_) => counts.quarantined += 1,
-        }
-    }
     v1::Eni {
         eni_id: record.id.to_string(),
         state: record.state.to_string(),
@@ -89,15 +102,34 @@ fn eni(eni: &pool::Eni, state: &State, now: BootTime, link: &impl Fn(&pool::EniI
         mac: record.mac.to_string(),
         primary_address: record.primary.to_string(),
         link: link(&record.id),
-        counts: Some(counts),
+        counts: Some(counts(eni.tally())),
         created_by_us: record.created,
-        addresses: eni.addresses.iter().map(|(address, held)| pool_address(address, held, state, now)).collect(),
+        addresses: eni
+            .addresses
+            .iter()
+            .map(|(address, held)| {
+                let of = eni.addresses.in_prefix(address).then(|| Prefix::around(address).to_string());
+                v1::PoolAddress { prefix: of.unwrap_or_default(), ..pool_address(address, held, state, now) }
+            })
+            .collect(),
+        prefixes: eni.addresses.prefixes().map(|(prefix, held)| self::prefix(prefix, held)).collect(),
         note: match &record.state {
             EniState::Quarantined(why) => why.clone(),
+            _ if record.excluded => "its subnet is excluded from pods".to_owned(),
             _ if eni.attached() && eni.holds_pods() && !eni.link_ready => "its link is not ready".to_owned(),
             _ => String::new(),
         },
     }
+}
+
+fn counts(tally: Tally) -> v1::Counts {
+    let Tally { free, leased, cooling, unverified, quarantined } = tally;
+    v1::Counts { total: tally.total(), free, leased, cooling, unverified, quarantined }
+}
+
+fn prefix(prefix: Prefix, held: &HeldPrefix) -> v1::Prefix {
+    let state = held.state().name().to_owned();
+    v1::Prefix { cidr: prefix.to_string(), state, counts: Some(counts(held.tally())) }
 }
 
 fn pool_address(address: Ipv4Addr, held: &Address, state: &State, now: BootTime) -> v1::PoolAddress {
@@ -112,6 +144,7 @@ fn pool_address(address: Ipv4Addr, held: &Address, state: &State, now: BootTime)
             Address::Leased(key) => state.lease(key).map(|lease| wire_pod(&lease.pod)),
             _ => None,
         },
+        prefix: String::new(),
     }
 }
 
@@ -141,34 +174,49 @@ pub fn leases(state: &State, now: BootTime, filter: &v1::LeasesRequest, facing: 
 
 /// Why the pool is what it is, and what one pod has.
 pub fn explained(state: &State, now: BootTime, pod: &str) -> v1::ExplainResponse {
-    let explanation = state.explain(now);
-    let mut lines = Vec::new();
-    let mut unknown = false;
-    if !pod.is_empty() {
-        let held: Vec<_> = state.leases().filter(|lease| lease.pod.to_string() == pod).collect();
-        for lease in &held {
-            for pool::Attachment { ifname, link, path: Path::Pooled { eni, slot: _ }, addresses } in &lease.attachments
-            {
-                let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-                lines.push(format!(
-                    "{pod}: {ifname} of sandbox {} has {} of {eni} by link {link}, for {}",
-                    lease.key.container,
-                    addresses.join(" "),
-                    humantime::format_duration(Duration::from_secs(now.since(lease.made).as_secs())),
-                ));
-            }
+    let pool::Explanation { figures, next, held } = state.explain(now);
+    let about = if pod.is_empty() { Vec::new() } else { about(state, now, pod) };
+    let unknown = !pod.is_empty() && about.is_empty() && state.waiting() == 0;
+    let about = match about {
+        about if about.is_empty() && !pod.is_empty() => {
+            vec![format!("{pod}: has no address; {} requests wait", state.waiting())]
         }
-        if held.is_empty() {
-            lines.push(format!("{pod}: has no address; {} requests wait", state.waiting()));
-            unknown = state.waiting() == 0;
-        }
+        about => about,
+    };
+    let mut lines = about.clone();
+    lines.extend(figures.iter().map(ToString::to_string));
+    lines.extend(next.iter().map(|next| format!("next: {next}")));
+    let held = held.or(unknown.then_some(Refusal::UnknownSandbox));
+    let figure = |Figure { name, value, from }| v1::Figure { name: str::to_owned(name), value, from };
+    let waiting =
+        |Next { what, within, why }| v1::Next { what, within_ms: within.map(millis), why: why.unwrap_or_default() };
+    v1::ExplainResponse {
+        lines,
+        held: held.map(|held| refusal(&held, now)),
+        figures: figures.into_iter().map(figure).collect(),
+        next: next.into_iter().map(waiting).collect(),
+        pod: about,
     }
-    lines.extend(explanation.figures.iter().map(ToString::to_string));
-    lines.extend(explanation.next.into_iter().map(|next| format!("next: {next}")));
-    let held = explanation.held.or(unknown.then_some(Refusal::UnknownSandbox));
-    v1::ExplainResponse { lines, held: held.map(|held| refusal(&held, now)) }
 }
 
-fn count(many: usize) -> u32 {
-    u32::try_from(many).unwrap_or(u32::MAX)
+/// What a pod has, one line an interface.
+fn about(state: &State, now: BootTime, pod: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    for lease in state.leases().filter(|lease| lease.pod.to_string() == pod) {
+        let origin = match lease.origin {
+            Origin::Allocated => "",
+            Origin::Found => ", found in the kernel",
+            Origin::Imported => ", taken over from amazon-vpc-cni",
+        };
+        for pool::Attachment { ifname, link, path: Path::Pooled { eni, slot: _ }, addresses } in &lease.attachments {
+            let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+            lines.push(format!(
+                "{pod}: {ifname} of sandbox {} has {} of {eni} by link {link}, for {}{origin}",
+                lease.key.container,
+                addresses.join(" "),
+                humantime::format_duration(Duration::from_secs(now.since(lease.made).as_secs())),
+            ));
+        }
+    }
+    lines
 }

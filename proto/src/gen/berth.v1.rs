@@ -188,6 +188,30 @@ pub struct PoolResponse {
     /// Why the pool cannot be what it should be; unset when it can.
     #[prost(message, optional, tag = "10")]
     pub held: ::core::option::Option<Refusal>,
+    /// Pods that are bound to the node and have no address yet; 0 without Kubernetes.
+    #[prost(uint32, tag = "11")]
+    pub demand: u32,
+    /// The subnets of the node's zone, as last read; none without subnet discovery.
+    #[prost(message, repeated, tag = "12")]
+    pub subnets: ::prost::alloc::vec::Vec<Subnet>,
+    /// Cooling addresses that were leased before their time since the daemon started.
+    #[prost(uint64, tag = "13")]
+    pub cooling_reused_early: u64,
+}
+/// A subnet of the node's zone.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Subnet {
+    #[prost(string, tag = "1")]
+    pub subnet_id: ::prost::alloc::string::String,
+    /// Free addresses when it was read.
+    #[prost(uint32, tag = "2")]
+    pub free: u32,
+    /// Chosen: new ENIs may be created there. Excluded: tagged as not for pods. Passed: neither.
+    #[prost(string, tag = "3")]
+    pub state: ::prost::alloc::string::String,
+    /// Milliseconds until it is tried again after it was exhausted; 0: it is not paused.
+    #[prost(uint64, tag = "4")]
+    pub paused_ms: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Limits {
@@ -214,6 +238,12 @@ pub struct Policy {
     pub shrink_after_ms: u64,
     #[prost(uint32, optional, tag = "8")]
     pub warm_prefix_target: ::core::option::Option<u32>,
+    #[prost(bool, tag = "9")]
+    pub prefix_delegation: bool,
+    #[prost(bool, tag = "10")]
+    pub early_reuse: bool,
+    #[prost(uint32, optional, tag = "11")]
+    pub max_pods: ::core::option::Option<u32>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Counts {
@@ -261,6 +291,22 @@ pub struct Eni {
     /// Why it drains or is quarantined; empty otherwise.
     #[prost(string, tag = "14")]
     pub note: ::prost::alloc::string::String,
+    /// Prefixes for pods. Their addresses are among `addresses` too.
+    #[prost(message, repeated, tag = "15")]
+    pub prefixes: ::prost::alloc::vec::Vec<Prefix>,
+}
+/// A /28 on an ENI.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Prefix {
+    /// "10.0.0.32/28".
+    #[prost(string, tag = "1")]
+    pub cidr: ::prost::alloc::string::String,
+    /// Usable, or Unverified.
+    #[prost(string, tag = "2")]
+    pub state: ::prost::alloc::string::String,
+    /// Its sixteen addresses.
+    #[prost(message, optional, tag = "3")]
+    pub counts: ::core::option::Option<Counts>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PoolAddress {
@@ -273,6 +319,9 @@ pub struct PoolAddress {
     pub until_ms: u64,
     #[prost(message, optional, tag = "4")]
     pub pod: ::core::option::Option<Pod>,
+    /// The prefix that it is of; empty for a single address.
+    #[prost(string, tag = "5")]
+    pub prefix: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LeasesRequest {
@@ -309,13 +358,44 @@ pub struct ExplainRequest {
     #[prost(string, tag = "1")]
     pub pod: ::prost::alloc::string::String,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ExplainResponse {
-    /// Stable text, one line each.
+    /// All of it as stable text, one line each.
     #[prost(string, repeated, tag = "1")]
     pub lines: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(message, optional, tag = "2")]
     pub held: ::core::option::Option<Refusal>,
+    /// Where each number of the pool comes from.
+    #[prost(message, repeated, tag = "3")]
+    pub figures: ::prost::alloc::vec::Vec<Figure>,
+    /// What is being done and waited for.
+    #[prost(message, repeated, tag = "4")]
+    pub next: ::prost::alloc::vec::Vec<Next>,
+    /// What the pod has, one line each; empty when the pool was asked for.
+    #[prost(string, repeated, tag = "5")]
+    pub pod: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// A number and where it comes from.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Figure {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub value: u32,
+    #[prost(string, tag = "3")]
+    pub from: ::prost::alloc::string::String,
+}
+/// Something that is being done or waited for.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Next {
+    #[prost(string, tag = "1")]
+    pub what: ::prost::alloc::string::String,
+    /// How long it is waited for, in milliseconds; unset when something outside decides.
+    #[prost(uint64, optional, tag = "2")]
+    pub within_ms: ::core::option::Option<u64>,
+    /// Why it is waited for; empty when it is being done.
+    #[prost(string, tag = "3")]
+    pub why: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
