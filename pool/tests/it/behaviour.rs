@@ -101,7 +101,7 @@ fn a_full_node_says_which_limit() {
 #[test]
 fn an_exhausted_subnet_is_named_and_what_is_left_is_used() {
     let mut world = World::new(Policy::default());
-    world.subnet_free = 3;
+    world.subnet("subnet-1").free = 3;
     let tickets: Vec<_> = (0..5).map(|n| world.add(&format!("p{n}"))).collect();
     for _ in 0..200 {
         if !world.step() {

@@ -1,5 +1,7 @@
 //! A small EC2 and a ledger around one pool: answers when told to, loses answers when told to.
 
+mod ec2;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     net::Ipv4Addr,
@@ -7,9 +9,9 @@ use std::{
 };
 
 use pool::{
-    AddRequest, Answer, Ask, BootTime, Call, CallId, DelRequest, DeviceIndex, Effect, Entry, Event, Fault,
-    InterfaceKind, Key, Kind, Lease, LeaseKey, Limits, Mac, News, NodeFacts, Now, Pod, Policy, Prefix, Record, Refusal,
-    SeenAttachment, SeenEni, SeenSubnet, State, Ticket, WantedEni,
+    Action, AddRequest, BootTime, Call, CallId, DelRequest, DeviceIndex, Effect, Entry, Event, Fault, InterfaceKind,
+    Key, Kind, Lease, LeaseKey, Limits, Mac, News, NodeFacts, Now, Pod, Policy, Record, Refusal,
+    SeenAttachment, SeenEni, State, Ticket, WantedEni,
 };
 
 pub const INSTANCE: &str = "i-1";
@@ -29,6 +31,22 @@ pub enum Fate {
     Refused(Kind),
 }
 
+/// A subnet of the zone.
+#[derive(Debug, Clone)]
+pub struct Subnet {
+    /// Free addresses.
+    pub free: u32,
+    /// Free /28s.
+    pub prefixes: u32,
+    pub tags: BTreeMap<String, String>,
+}
+
+impl Default for Subnet {
+    fn default() -> Self {
+        Self { free: 10_000, prefixes: 1_000, tags: BTreeMap::new() }
+    }
+}
+
 #[derive(Debug)]
 pub struct World {
     pub state: State,
@@ -42,16 +60,20 @@ pub struct World {
     pub looks: Vec<Call>,
     pub enis: BTreeMap<String, SeenEni>,
     pub limits: Limits,
-    /// Free addresses in the subnet.
-    pub subnet_free: u32,
-    /// Free /28s, in any subnet.
-    pub prefixes_free: u32,
-    /// The zone's subnets as EC2 describes them.
-    pub subnets: Vec<SeenSubnet>,
+    /// How many ENIs EC2 lets the instance have, whatever the facts say.
+    pub enis_allowed: u32,
+    /// How often EC2 said that the instance or an ENI has enough.
+    pub over_limit: u32,
+    /// The zone's subnets.
+    pub subnets: BTreeMap<String, Subnet>,
+    /// Actions that EC2 refuses, and how.
+    pub refusing: BTreeMap<Action, Kind>,
     /// Instances that are not terminated.
     pub instances: Vec<pool::InstanceId>,
     pub news: Vec<News>,
     pub wall: u64,
+    /// Its lowest 16 bits stretch waits, the next 16 choose a moment in the hour.
+    pub luck: u64,
     pub links: BTreeSet<String>,
     /// What the kernel was last told to carry.
     pub carried: Vec<WantedEni>,
@@ -99,12 +121,14 @@ impl World {
             looks: Vec::new(),
             enis: BTreeMap::from([(PRIMARY.to_owned(), primary)]),
             limits,
-            subnet_free: 10_000,
-            prefixes_free: 1_000,
-            subnets: vec![SeenSubnet { id: SUBNET.into(), free: 10_000, tags: BTreeMap::new() }],
+            enis_allowed: limits.enis,
+            over_limit: 0,
+            subnets: BTreeMap::from([(SUBNET.to_owned(), Subnet::default())]),
+            refusing: BTreeMap::new(),
             instances: vec![INSTANCE.into()],
             news: Vec::new(),
             wall: 1_700_000_000,
+            luck: 0x8000_0000,
             links: BTreeSet::new(),
             carried: Vec::new(),
             reconciled: 0,
@@ -137,7 +161,8 @@ impl World {
 
     /// Applies an event: the ledger first, then the effects.
     pub fn event(&mut self, event: Event) {
-        let moment = Now { at: self.now(), wall: self.wall, luck: u128::from(self.serial) << 64 | 0x8000_0000 };
+        let moment =
+            Now { at: self.now(), wall: self.wall, luck: u128::from(self.serial) << 64 | u128::from(self.luck) };
         let step = self.state.apply(moment, event);
         for record in step.records {
             match record {
@@ -183,7 +208,7 @@ impl World {
             for attachment in &lease.attachments {
                 let pool::Path::Pooled { eni, .. } = &attachment.path;
                 for address in &attachment.addresses {
-                    let there = self.enis.get(eni.as_str()).is_some_and(|eni| holds(eni, *address));
+                    let there = self.enis.get(eni.as_str()).is_some_and(|eni| ec2::holds(eni, *address));
                     assert!(there, "{} holds {address}, which EC2 does not have on {eni}", lease.key);
                 }
             }
@@ -264,28 +289,101 @@ impl World {
         self.facts();
     }
 
+    /// The same with other settings.
+    pub fn crash_into(&mut self, policy: Policy) {
+        self.policy = policy;
+        self.crash();
+    }
+
+    /// The ledger is lost on top of it.
+    pub fn crash_without_ledger(&mut self) {
+        self.ledger.clear();
+        self.crash();
+    }
+
+    /// Somebody else attaches an ENI to the instance.
+    pub fn attached_by_hand(&mut self, id: &str, device: u32) -> &mut SeenEni {
+        let mut seen = self.enis[PRIMARY].clone();
+        let number = u8::try_from(device).expect("few");
+        seen.id = id.into();
+        seen.mac = Mac([2, 9, 9, 9, 9, number]);
+        seen.primary = Ipv4Addr::new(10, 0, 9, number);
+        (seen.secondary, seen.prefixes) = (Vec::new(), Vec::new());
+        let attachment = seen.attachment.as_mut().expect("the primary is attached");
+        (attachment.device, attachment.id) = (DeviceIndex(device), format!("eni-attach-{id}").as_str().into());
+        attachment.delete_on_termination = false;
+        self.enis.entry(id.to_owned()).or_insert(seen)
+    }
+
     pub fn add(&mut self, name: &str) -> Ticket {
         self.add_until(name, Duration::from_secs(45))
     }
 
     pub fn add_until(&mut self, name: &str, wait: Duration) -> Ticket {
+        self.add_started(name, self.now(), wait)
+    }
+
+    pub fn add_started(&mut self, name: &str, started: BootTime, wait: Duration) -> Ticket {
         self.ticket += 1;
         let ticket = Ticket(self.ticket);
         self.event(Event::Add(AddRequest {
             ticket,
             key: key(name),
-            pod: Pod { namespace: "default".to_owned(), name: name.to_owned(), uid: String::new() },
+            pod: pod(name),
             link: format!("eni-{name}"),
             netns: format!("/run/netns/{name}"),
-            started: self.now(),
+            started,
             deadline: self.now().after(wait),
         }));
         ticket
     }
 
     pub fn del(&mut self, name: &str) {
-        let started = self.now();
+        self.del_started(name, self.now());
+    }
+
+    pub fn del_started(&mut self, name: &str, started: BootTime) {
         self.event(Event::Del(DelRequest { ticket: None, key: key(name), started }));
+    }
+
+    /// Pods `0..count`, each with its own request.
+    pub fn add_many(&mut self, count: u32) -> Vec<Ticket> {
+        (0..count).map(|n| self.add(&format!("p{n}"))).collect()
+    }
+
+    pub fn del_many(&mut self, pods: std::ops::Range<u32>) {
+        for n in pods {
+            self.del(&format!("p{n}"));
+        }
+    }
+
+    /// Settles, and lets so many minutes pass, a minute at a time.
+    pub fn minutes(&mut self, minutes: u32) {
+        self.settle();
+        for _ in 0..minutes {
+            self.later(Duration::from_mins(1));
+            self.settle();
+        }
+    }
+
+    /// What EC2 has for pods: ENIs, single addresses, prefixes.
+    pub fn holds(&self) -> (usize, usize, usize) {
+        let enis = || self.enis.values().filter(|eni| eni.attachment.is_some());
+        (enis().count(), enis().map(|eni| eni.secondary.len()).sum(), enis().map(|eni| eni.prefixes.len()).sum())
+    }
+
+    pub fn subnet(&mut self, id: &str) -> &mut Subnet {
+        self.subnets.entry(id.to_owned()).or_default()
+    }
+
+    /// The names of all news since the start.
+    pub fn told(&self) -> Vec<&'static str> {
+        self.news.iter().map(News::name).collect()
+    }
+
+    /// How many calls were made that fit.
+    pub fn made(&self, what: impl Fn(&Call) -> bool) -> usize {
+        self.calls.iter().filter(|call| what(call)).count()
     }
 
     pub fn address(&self, ticket: Ticket) -> Option<Ipv4Addr> {
@@ -301,157 +399,6 @@ impl World {
         self.at += wait;
         self.event(Event::Tick);
     }
-
-    fn ec2(&mut self, call: &Call) -> Result<Answer, Fault> {
-        match call {
-            Call::CreateEni { token, subnet, ask, description, tags, .. } => {
-                if let Some(id) = self.tokens.get(token.as_str()) {
-                    return Ok(Answer::Created(self.enis[id].clone()));
-                }
-                let (secondary, prefixes) = self.take(*ask, 1)?;
-                self.serial += 1;
-                let id = format!("eni-{}", self.serial);
-                self.tokens.insert(token.to_string(), id.clone());
-                let [_, _, c, d] = self.serial.to_be_bytes();
-                let seen = SeenEni {
-                    id: id.as_str().into(),
-                    mac: Mac([2, 0, 0, 1, c, d]),
-                    subnet: subnet.clone(),
-                    primary: Ipv4Addr::new(10, 1, c, d),
-                    secondary,
-                    prefixes,
-                    description: description.clone(),
-                    tags: tags.clone(),
-                    kind: InterfaceKind::Interface,
-                    attachment: None,
-                };
-                self.enis.insert(id, seen.clone());
-                Ok(Answer::Created(seen))
-            }
-            Call::Attach { eni, instance, device } => {
-                let attached = self.enis.values().filter(|eni| eni.attachment.is_some()).count();
-                if attached >= self.limits.enis as usize {
-                    return Err(fault(Kind::InstanceEniLimit));
-                }
-                let taken =
-                    self.enis.values().any(|eni| eni.attachment.as_ref().is_some_and(|at| at.device == *device));
-                let seen = self.enis.get_mut(eni.as_str()).ok_or_else(|| fault(Kind::Gone))?;
-                if taken || seen.attachment.is_some() {
-                    return Err(fault(Kind::Conflict));
-                }
-                let id = format!("eni-attach-{eni}");
-                seen.attachment = Some(SeenAttachment {
-                    id: id.as_str().into(),
-                    instance: Some(instance.clone()),
-                    device: *device,
-                    card: 0,
-                    attached: true,
-                    delete_on_termination: false,
-                });
-                Ok(Answer::Attached(id.into()))
-            }
-            Call::Protect { eni, .. } => {
-                let seen = self.enis.get_mut(eni.as_str()).ok_or_else(|| fault(Kind::Gone))?;
-                if let Some(attachment) = &mut seen.attachment {
-                    attachment.delete_on_termination = true;
-                }
-                Ok(Answer::Done)
-            }
-            Call::Assign { eni, ask } => {
-                let seen = self.enis.get(eni.as_str()).ok_or_else(|| fault(Kind::Gone))?;
-                let held = seen.secondary.len() + seen.prefixes.len();
-                if held + ask.places() as usize > self.limits.secondary() as usize {
-                    return Err(fault(Kind::AddressLimit));
-                }
-                let (addresses, prefixes) = self.take(*ask, 0)?;
-                let seen = self.enis.get_mut(eni.as_str()).expect("looked up above");
-                seen.secondary.extend(&addresses);
-                seen.prefixes.extend(&prefixes);
-                Ok(Answer::Assigned { addresses, prefixes })
-            }
-            Call::Unassign { eni, addresses, prefixes } => {
-                for lease in self.state.leases() {
-                    let held = lease.attachments.iter().flat_map(|attachment| &attachment.addresses);
-                    let goes =
-                        |held: &Ipv4Addr| addresses.contains(held) || prefixes.iter().any(|one| one.contains(*held));
-                    assert!(!held.into_iter().any(goes), "{} loses its address", lease.key);
-                }
-                let seen = self.enis.get_mut(eni.as_str()).ok_or_else(|| fault(Kind::Gone))?;
-                let before = (seen.secondary.len(), seen.prefixes.len());
-                seen.secondary.retain(|address| !addresses.contains(address));
-                seen.prefixes.retain(|prefix| !prefixes.contains(prefix));
-                let gone = (before.0 - seen.secondary.len(), before.1 - seen.prefixes.len());
-                self.subnet_free += u32::try_from(gone.0).expect("few");
-                self.prefixes_free += u32::try_from(gone.1).expect("few");
-                if gone == (addresses.len(), prefixes.len()) { Ok(Answer::Done) } else { Err(fault(Kind::Invalid)) }
-            }
-            Call::Detach { eni, .. } => {
-                let leased = self.state.enis().find(|known| known.record.id == *eni).map_or(0, pool::Eni::leased);
-                assert_eq!(leased, 0, "{eni} is detached under running pods");
-                let seen = self.enis.get_mut(eni.as_str()).ok_or_else(|| fault(Kind::Gone))?;
-                if seen.attachment.take().is_none() {
-                    return Err(fault(Kind::Gone));
-                }
-                self.links.remove(eni.as_str());
-                Ok(Answer::Done)
-            }
-            Call::Delete { eni } => {
-                let seen = self.enis.get(eni.as_str()).ok_or_else(|| fault(Kind::Gone))?;
-                if seen.attachment.is_some() {
-                    return Err(fault(Kind::Conflict));
-                }
-                self.subnet_free += u32::try_from(seen.secondary.len()).expect("few") + 1;
-                self.prefixes_free += u32::try_from(seen.prefixes.len()).expect("few");
-                self.enis.remove(eni.as_str());
-                Ok(Answer::Done)
-            }
-            Call::Tag { eni, tags } => {
-                let seen = self.enis.get_mut(eni.as_str()).ok_or_else(|| fault(Kind::Gone))?;
-                seen.tags.extend(tags.clone());
-                Ok(Answer::Done)
-            }
-            Call::Subnets { .. } => Ok(Answer::Subnets(self.subnets.clone())),
-            Call::Leaked { .. } => {
-                let tag = "node.k8s.amazonaws.com/instance_id";
-                let left = self.enis.values().filter(|eni| eni.attachment.is_none() && eni.tags.contains_key(tag));
-                Ok(Answer::Leaked(left.cloned().collect()))
-            }
-            Call::Instances { instances } => {
-                let there = instances.iter().filter(|instance| self.instances.contains(instance));
-                Ok(Answer::Instances(there.cloned().collect()))
-            }
-            Call::Describe { eni } => Ok(Answer::Described(self.enis.get(eni.as_str()).cloned())),
-            Call::Discover { .. } => {
-                Ok(Answer::Discovered(self.enis.values().filter(|eni| eni.attachment.is_some()).cloned().collect()))
-            }
-        }
-    }
-
-    fn take(&mut self, ask: Ask, more: u32) -> Result<(Vec<Ipv4Addr>, Vec<Prefix>), Fault> {
-        let (count, prefixes) = match ask {
-            Ask::Addresses(count) => (count, 0),
-            Ask::Prefixes(prefixes) => (0, prefixes),
-        };
-        if self.subnet_free < count + more {
-            return Err(fault(Kind::NoFreeAddresses));
-        }
-        if self.prefixes_free < prefixes {
-            return Err(fault(Kind::NoFreePrefix));
-        }
-        self.subnet_free -= count + more;
-        self.prefixes_free -= prefixes;
-        let used: BTreeSet<_> = self.enis.values().flat_map(|eni| eni.secondary.clone()).collect();
-        // The lowest free ones, as EC2 tends to: what one ENI gives back another gets soon.
-        let free = (0x0a00_0064_u32..).map(Ipv4Addr::from).filter(|address| !used.contains(address));
-        let used: BTreeSet<_> = self.enis.values().flat_map(|eni| eni.prefixes.clone()).collect();
-        let whole = (0x0a08_0000_u32..).step_by(16).filter_map(|first| Prefix::new(first.into()));
-        let whole = whole.filter(|prefix| !used.contains(prefix));
-        Ok((free.take(count as usize).collect(), whole.take(prefixes as usize).collect()))
-    }
-}
-
-fn holds(eni: &SeenEni, address: Ipv4Addr) -> bool {
-    eni.secondary.contains(&address) || eni.prefixes.iter().any(|prefix| prefix.contains(address))
 }
 
 pub fn fault(kind: Kind) -> Fault {
@@ -460,4 +407,8 @@ pub fn fault(kind: Kind) -> Fault {
 
 pub fn key(name: &str) -> LeaseKey {
     LeaseKey { container: name.to_owned(), ifname: "eth0".to_owned() }
+}
+
+pub fn pod(name: &str) -> Pod {
+    Pod { namespace: "default".to_owned(), name: name.to_owned(), uid: String::new() }
 }
