@@ -40,7 +40,13 @@ impl State {
                 self.pause_action(now, intent.call.action(), &fault);
                 self.doubt(now, intent);
             }
-            Err(fault) => self.failed(now, intent.call, &fault),
+            Err(fault) => {
+                if intent.doubt.is_some() {
+                    // EC2 answers a token that it knows before it refuses; in case it does not, what is left over is looked for soon.
+                    self.search_soon(now);
+                }
+                self.failed(now, intent.call, &fault);
+            }
         }
     }
 

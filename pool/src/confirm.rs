@@ -22,7 +22,7 @@ impl State {
         }
         let shown: BTreeSet<Block> = blocks(seen.secondary.clone(), seen.prefixes.clone()).collect();
         for block in &shown {
-            match self.departed.get(block) {
+            match self.departed.get(&(id.clone(), *block)) {
                 // Stale, or EC2 gave it to us again and the answer was lost: a read after the stale ones have ended tells.
                 Some(departed) if !self.enis.get(id).is_some_and(|eni| has(eni, *block)) => {
                     let after = departed.after(DEPARTED + APART);
@@ -99,7 +99,7 @@ impl State {
             Some(_) => return,
         }
         let slot = eni.record.slot;
-        self.arrive(Block::Address(address));
+        self.arrive(id, Block::Address(address));
         let held = self.first_state(now, id, slot, address).unwrap_or(Address::Free { since: now });
         self.hold(id, address, Some(held));
     }
@@ -117,7 +117,7 @@ impl State {
             Some(_) => return,
         }
         let slot = eni.record.slot;
-        self.arrive(Block::Prefix(prefix));
+        self.arrive(id, Block::Prefix(prefix));
         self.hold_prefix(id, prefix, Some(PrefixState::Usable { since: now }));
         for address in prefix.addresses() {
             let unused =
@@ -128,10 +128,10 @@ impl State {
         }
     }
 
-    /// EC2 gave it to us: it has not departed.
-    fn arrive(&mut self, block: Block) {
-        if self.departed.remove(&block).is_some() {
-            self.touch(Key::Departed(block));
+    /// EC2 gave it to this ENI: it has not departed from there.
+    fn arrive(&mut self, id: &EniId, block: Block) {
+        if self.departed.remove(&(id.clone(), block)).is_some() {
+            self.touch(Key::Departed(id.clone(), block));
         }
     }
 
@@ -215,8 +215,8 @@ impl State {
             Block::Address(address) => self.hold(id, address, None),
             Block::Prefix(prefix) => self.hold_prefix(id, prefix, None),
         }
-        self.departed.insert(block, now);
-        self.touch(Key::Departed(block));
+        self.departed.insert((id.clone(), block), now);
+        self.touch(Key::Departed(id.clone(), block));
     }
 
     /// It was to be given back, and was not.

@@ -49,7 +49,7 @@ impl State {
     fn growth(&self, now: BootTime, facts: &NodeFacts, numbers: &Numbers) -> Growth {
         let mut growth = Growth::default();
         let mut missing = Missing { addresses: numbers.short, prefixes: numbers.short_prefixes };
-        self.fill(now, facts, &mut missing, &mut growth);
+        self.fill(now, facts, None, &mut missing, &mut growth);
         let each = facts.limits.secondary();
         for intent in self.intents.values() {
             if let Call::CreateEni { ask, subnet, .. } = &intent.call {
@@ -105,14 +105,34 @@ impl State {
         growth
     }
 
-    /// Fills the ENIs that have room.
-    fn fill(&self, now: BootTime, facts: &NodeFacts, missing: &mut Missing, growth: &mut Growth) {
+    /// What the other ENIs would be asked for so that this one can go; `None`: they have no room for it.
+    pub(crate) fn moved_off(&self, now: BootTime, facts: &NodeFacts, id: &EniId) -> Option<Vec<(EniId, Ask)>> {
+        let rest = self.numbers_without(now, std::slice::from_ref(id));
+        let mut growth = Growth::default();
+        let mut missing = Missing { addresses: rest.short, prefixes: rest.short_prefixes };
+        self.fill(now, facts, Some(id), &mut missing, &mut growth);
+        let asked: u32 = growth.assigns.iter().map(|(_, ask)| ask.addresses()).sum();
+        (missing.is_nothing() && growth.held.is_none() && asked >= rest.short).then_some(growth.assigns)
+    }
+
+    /// Fills the ENIs that have room, but for one of them.
+    fn fill(
+        &self,
+        now: BootTime,
+        facts: &NodeFacts,
+        without: Option<&EniId>,
+        missing: &mut Missing,
+        growth: &mut Growth,
+    ) {
         let assign_held = self.pauses.reason(&Scope::Action(Action::AssignPrivateIpAddresses), now);
         for (eni, room) in self.room(facts) {
             if missing.is_nothing() {
                 return;
             }
             let (id, subnet) = (&eni.record.id, &eni.record.subnet);
+            if without == Some(id) {
+                continue;
+            }
             let open = self.intents.values().any(|intent| {
                 intent.call.eni() == Some(id)
                     && !matches!(intent.call.action(), Action::ModifyNetworkInterfaceAttribute | Action::CreateTags)

@@ -19,6 +19,8 @@ const EVERY: Duration = Duration::from_hours(1);
 const SECOND_LOOK: Duration = Duration::from_mins(10);
 /// An ENI that is younger may still be on its way to an instance (amazon-vpc-cni waits as long).
 const YOUNG: Duration = Duration::from_mins(5);
+/// After something may have been left over; it is not young any more then.
+const SOON: Duration = Duration::from_mins(6);
 
 /// The search.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -95,6 +97,12 @@ impl State {
                 self.delete_leaked(now, eni);
             }
         }
+    }
+
+    /// Something may just have been left over.
+    pub(crate) fn search_soon(&mut self, now: Now) {
+        let soon = now.at.after(now.jittered(SOON));
+        self.search.next = Some(self.search.next.map_or(soon, |next| next.min(soon)));
     }
 
     /// The search goes on from the next look after a read that failed.

@@ -184,7 +184,7 @@ impl State {
                 Block::Address(address) => eni.addresses.contains(address),
                 Block::Prefix(prefix) => eni.addresses.prefix(prefix).is_some(),
             });
-            !known && !self.departed.contains_key(&block)
+            !known && !self.departed.contains_key(&(id.clone(), block))
         };
         let shown: BTreeSet<Block> = blocks(seen.secondary.clone(), seen.prefixes.clone()).collect();
         let mut closed = Vec::new();

@@ -47,8 +47,8 @@ pub enum Entry {
     Tombstone(LeaseKey, BootTime),
     /// A call whose outcome is not known yet.
     Intent(Intent),
-    /// What was given back to EC2, and a stale read may still show.
-    Departed(Block, BootTime),
+    /// What left this ENI, and a stale read may still show there.
+    Departed(EniId, Block, BootTime),
     /// A lease that is in the kernel, on an address that EC2 has not confirmed yet.
     Found(FoundLease),
     /// The next number of a call and of a lease.
@@ -66,7 +66,7 @@ pub enum Key {
     Lease(LeaseKey),
     Tombstone(LeaseKey),
     Intent(CallId),
-    Departed(Block),
+    Departed(EniId, Block),
     Found(Ipv4Addr),
     Serial,
 }
@@ -82,7 +82,7 @@ impl Entry {
             Self::Lease(lease) => Key::Lease(lease.key.clone()),
             Self::Tombstone(key, _) => Key::Tombstone(key.clone()),
             Self::Intent(intent) => Key::Intent(intent.id),
-            Self::Departed(block, _) => Key::Departed(*block),
+            Self::Departed(eni, block, _) => Key::Departed(eni.clone(), *block),
             Self::Found(found) => Key::Found(found.address),
             Self::Serial(_) => Key::Serial,
         }
@@ -100,7 +100,7 @@ impl fmt::Display for Key {
             Self::Lease(key) => write!(f, "lease/{key}"),
             Self::Tombstone(key) => write!(f, "tombstone/{key}"),
             Self::Intent(id) => write!(f, "intent/{}", id.0),
-            Self::Departed(block) => write!(f, "departed/{block}"),
+            Self::Departed(eni, block) => write!(f, "departed/{eni}/{block}"),
             Self::Found(address) => write!(f, "found/{address}"),
             Self::Serial => f.write_str("serial"),
         }

@@ -29,8 +29,8 @@ impl State {
                 Entry::Intent(intent) => {
                     state.intents.insert(intent.id, intent);
                 }
-                Entry::Departed(block, at) => {
-                    state.departed.insert(block, at);
+                Entry::Departed(eni, block, at) => {
+                    state.departed.insert((eni, block), at);
                 }
                 Entry::Found(found) => {
                     state.found.insert(found.address, found);
@@ -71,7 +71,9 @@ impl State {
             Key::Lease(lease) => self.leases.get(lease).cloned().map(Entry::Lease),
             Key::Tombstone(lease) => self.tombstones.get(lease).map(|at| Entry::Tombstone(lease.clone(), *at)),
             Key::Intent(id) => self.intents.get(id).cloned().map(Entry::Intent),
-            Key::Departed(block) => self.departed.get(block).map(|at| Entry::Departed(*block, *at)),
+            Key::Departed(eni, block) => {
+                self.departed.get(&(eni.clone(), *block)).map(|at| Entry::Departed(eni.clone(), *block, *at))
+            }
             Key::Serial => Some(Entry::Serial(self.serial)),
         };
         entry.map_or(Record::Remove(key), Record::Put)

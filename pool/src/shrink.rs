@@ -4,7 +4,7 @@
 //! leased or cools, nor a prefix that holds one, nor the primary ENI, nor an ENI that we did not create.
 
 use crate::{
-    Address, Block, BootTime, Call, Effect, Eni, EniId, EniState, Key, Now, Numbers, Prefix, PrefixState, Refusal,
+    Address, Ask, Block, BootTime, Call, Effect, Eni, EniId, EniState, Key, Now, Numbers, Prefix, PrefixState, Refusal,
     State, Warm, pause::Scope,
 };
 
@@ -13,7 +13,8 @@ impl State {
     pub(crate) fn plan_shrink(&mut self, now: Now, held: Option<&Refusal>) {
         let enis = self.spare_enis(now.at);
         let blocks = self.spare_blocks(now.at, &enis, held);
-        if enis.is_empty() && blocks.is_empty() {
+        let moves = if enis.is_empty() && blocks.is_empty() { self.spare_by_moving(now.at) } else { Vec::new() };
+        if enis.is_empty() && blocks.is_empty() && moves.is_empty() {
             self.surplus = None;
             return;
         }
@@ -24,6 +25,12 @@ impl State {
             return;
         }
         self.surplus = None;
+        if !moves.is_empty() {
+            self.grown_at = Some(now.at);
+        }
+        for (eni, ask) in moves {
+            self.call(now.at, Call::Assign { eni, ask });
+        }
         for id in enis {
             self.drain(&id);
         }
@@ -37,18 +44,7 @@ impl State {
         if self.draining && !self.policy.manage_unschedulable {
             return Vec::new();
         }
-        let mut candidates: Vec<_> = self
-            .enis
-            .values()
-            .filter(|eni| {
-                eni.record.created
-                    && eni.record.device_index() != Some(0)
-                    && matches!(eni.record.state, EniState::AttachedUnprotected | EniState::Ready)
-                    && eni.link_ready
-                    && eni.is_empty()
-                    && self.is_quiet(now, eni)
-            })
-            .collect();
+        let mut candidates: Vec<_> = self.enis.values().filter(|eni| self.may_drain(now, eni)).collect();
         candidates.sort_by_key(|eni| (!eni.record.excluded, eni.addresses.len(), std::cmp::Reverse(eni.record.slot)));
         let mut spare = Vec::new();
         for eni in candidates {
@@ -58,6 +54,27 @@ impl State {
             }
         }
         spare
+    }
+
+    /// An ENI that holds nothing but what the others have room for: they are filled first, then it is spare.
+    fn spare_by_moving(&self, now: BootTime) -> Vec<(EniId, Ask)> {
+        let Some(facts) = &self.facts else { return Vec::new() };
+        let held_back = self.draining && !self.policy.manage_unschedulable;
+        if held_back || !self.waiting.is_empty() || !self.intents.is_empty() {
+            return Vec::new();
+        }
+        let idle = self.enis.values().filter(|eni| self.may_drain(now, eni)).max_by_key(|eni| eni.record.slot);
+        idle.and_then(|eni| self.moved_off(now, facts, &eni.record.id)).unwrap_or_default()
+    }
+
+    /// Ours, and no pod has or had a moment ago an address of it.
+    fn may_drain(&self, now: BootTime, eni: &Eni) -> bool {
+        eni.record.created
+            && eni.record.device_index() != Some(0)
+            && matches!(eni.record.state, EniState::AttachedUnprotected | EniState::Ready)
+            && eni.link_ready
+            && eni.is_empty()
+            && self.is_quiet(now, eni)
     }
 
     /// Nothing is under way with it, and nothing failed there a moment ago.

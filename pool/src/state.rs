@@ -31,7 +31,8 @@ pub struct State {
     pub(crate) enis: BTreeMap<EniId, Eni>,
     pub(crate) leases: BTreeMap<LeaseKey, Lease>,
     pub(crate) tombstones: BTreeMap<LeaseKey, BootTime>,
-    pub(crate) departed: BTreeMap<Block, BootTime>,
+    /// By the ENI that it left: a stale read shows it there and nowhere else.
+    pub(crate) departed: BTreeMap<(EniId, Block), BootTime>,
     pub(crate) intents: BTreeMap<CallId, Intent>,
     pub(crate) found: BTreeMap<Ipv4Addr, FoundLease>,
     pub(crate) serial: u64,
@@ -288,7 +289,8 @@ impl State {
             return;
         }
         let tombstones = self.tombstones.iter().map(|(key, at)| (Key::Tombstone(key.clone()), at.after(TOMBSTONE)));
-        let departed = self.departed.iter().map(|(block, at)| (Key::Departed(*block), at.after(DEPARTED)));
+        let departed =
+            self.departed.iter().map(|((eni, block), at)| (Key::Departed(eni.clone(), *block), at.after(DEPARTED)));
         let (old, kept): (Vec<_>, Vec<_>) = tombstones.chain(departed).partition(|(_, until)| *until < now);
         // What comes later stays longer than the shorter of the two.
         let next = now.after(TOMBSTONE.min(DEPARTED));
@@ -296,7 +298,7 @@ impl State {
         for (key, _) in old {
             match &key {
                 Key::Tombstone(lease) => drop(self.tombstones.remove(lease)),
-                Key::Departed(block) => drop(self.departed.remove(block)),
+                Key::Departed(eni, block) => drop(self.departed.remove(&(eni.clone(), *block))),
                 _ => {}
             }
             self.touch(key);

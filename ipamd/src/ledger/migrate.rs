@@ -31,16 +31,16 @@ pub(super) fn knows(schema: u32) -> bool {
     (1..=SCHEMA).contains(&schema)
 }
 
-/// 1 to 2: calls ask for addresses or for prefixes, prefixes depart too, ENIs say whether they are tagged and for pods, and the facts
+/// 1 to 2: calls ask for addresses or for prefixes, prefixes depart too, and from one ENI, ENIs say whether they are tagged and for pods, and the facts
 /// name the VPC and the zone.
 fn prefixes(mut entries: Entries) -> Result<Entries, String> {
     // Nobody wrote down what they lack. The daemon reads them anew at each start; until then the pool serves what it has.
     entries.remove("facts");
+    departures_by_eni(&mut entries)?;
     for (key, entry) in &mut entries {
         let changed = match key.split('/').next() {
             Some("intent") => entry.pointer_mut("/Intent/call").and_then(call_asks),
             Some("eni") => entry.pointer_mut("/Eni").and_then(eni_says),
-            Some("departed") => entry.pointer_mut("/Departed/0").map(address_departs),
             _ => Some(()),
         };
         changed.ok_or_else(|| format!("{key} is {entry}"))?;
@@ -73,6 +73,20 @@ fn eni_says(eni: &mut Value) -> Option<()> {
     Some(())
 }
 
-fn address_departs(departed: &mut Value) {
-    *departed = json!({ "Address": departed.take() });
+/// Schema 1 did not say which ENI an address had left: it may have been any of them.
+fn departures_by_eni(entries: &mut Entries) -> Result<(), String> {
+    let enis: Vec<String> = entries.keys().filter_map(|key| key.strip_prefix("eni/")).map(ToOwned::to_owned).collect();
+    let old: Vec<String> = entries.keys().filter(|key| key.starts_with("departed/")).cloned().collect();
+    for key in old {
+        let entry = entries.remove(&key).unwrap_or_default();
+        let (Some(address), Some(at)) = (entry.pointer("/Departed/0"), entry.pointer("/Departed/1")) else {
+            return Err(format!("{key} is {entry}"));
+        };
+        let what = key.trim_start_matches("departed/");
+        for eni in &enis {
+            let departed = json!({ "Departed": [eni, { "Address": address }, at] });
+            entries.insert(format!("departed/{eni}/{what}"), departed);
+        }
+    }
+    Ok(())
 }

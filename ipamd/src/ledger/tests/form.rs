@@ -48,7 +48,7 @@ fn examples() -> Vec<Entry> {
         }),
         Entry::Prefix("eni-13".into(), prefix(16), PrefixState::Usable { since: at(2) }),
         Entry::Prefix("eni-13".into(), prefix(32), PrefixState::Unverified { absent: Some(at(3)) }),
-        Entry::Departed(Block::Prefix(prefix(48)), at(4)),
+        Entry::Departed("eni-13".into(), Block::Prefix(prefix(48)), at(4)),
         Entry::Found(running("c99")),
         intent(
             101,

@@ -1,0 +1,104 @@
+//! What storms of real processes have found, each as small as it gets.
+
+use std::time::Duration;
+
+use pool::{Ask, Block, Call, Entry, Event, Key, Limits, Policy, Warm};
+
+use crate::world::{Fate, World};
+
+fn policy(warm: u32) -> Policy {
+    Policy { warm: Warm::Addresses { warm, minimum: 0 }, cooling: Duration::from_secs(1), ..Policy::default() }
+}
+
+fn enis_of_pods(world: &World) -> usize {
+    world.enis.values().filter(|eni| eni.id.as_str() != "eni-0").count()
+}
+
+/// An assign whose answer was lost gave what another ENI had given back a moment ago: a read shows it there, and that is no stale read.
+#[test]
+fn an_address_that_left_one_eni_and_came_to_another_is_news() {
+    let mut world = World::of_type(policy(4), Limits { enis: 3, addresses_per_eni: 4 });
+    world.settle();
+    let (moved, gone) = (world.enis["eni-1"].secondary[0], world.enis["eni-0"].secondary[2]);
+    // `moved` left eni-1 a moment ago; `gone` is somebody else's now.
+    for (eni, address) in [("eni-1", moved), ("eni-0", gone)] {
+        world.enis.get_mut(eni).expect("there").secondary.retain(|held| *held != address);
+        world.ledger.remove(&Key::Address(eni.into(), address));
+    }
+    let departed = Entry::Departed("eni-1".into(), Block::Address(moved), world.now());
+    world.ledger.insert(departed.key(), departed);
+    let mut other = world.enis["eni-1"].clone();
+    (other.id, other.attachment, other.secondary) = ("eni-other".into(), None, vec![gone]);
+    world.enis.insert("eni-other".to_owned(), other);
+    world.crash();
+    while !matches!(world.open.front(), Some((_, Call::Assign { eni, .. })) if eni.as_str() == "eni-0") {
+        advance(&mut world);
+    }
+    world.answer(Fate::LostAfter);
+    assert!(world.enis["eni-0"].secondary.contains(&moved), "EC2 gave it to the primary");
+    let to_it = |call: &&Call| matches!(call, Call::Assign { eni, .. } if eni.as_str() == "eni-0");
+    let asked = world.calls.iter().filter(to_it).count();
+    for _ in 0..20 {
+        world.step();
+    }
+    let held = world.state.enis().find(|eni| eni.record.id.as_str() == "eni-0").expect("there");
+    assert!(held.addresses.contains(moved), "the first read after it tells");
+    assert_eq!(world.calls.iter().filter(to_it).count(), asked, "nothing is asked for twice");
+}
+
+fn advance(world: &mut World) {
+    if !world.step() {
+        let wake = world.state.next_wake().expect("something is to be done");
+        world.at = wake.0.max(world.at);
+        world.event(Event::Tick);
+    }
+}
+
+/// A node without pods does not stay at two ENIs with one spare address each.
+#[test]
+fn spare_addresses_move_together_and_the_empty_eni_goes() {
+    let mut world = World::of_type(policy(2), Limits { enis: 3, addresses_per_eni: 4 });
+    for pod in ["a", "b", "c"] {
+        world.add(pod);
+    }
+    world.settle();
+    assert_eq!(enis_of_pods(&world), 1);
+    // The primary's pods stay until the surplus on the second ENI has gone back.
+    world.del("c");
+    for _ in 0..4 {
+        world.settle();
+        world.later(Duration::from_mins(2));
+    }
+    world.del("a");
+    world.del("b");
+    for _ in 0..8 {
+        world.settle();
+        world.later(Duration::from_mins(2));
+    }
+    assert_eq!(enis_of_pods(&world), 0, "{:#?}", world.enis);
+    assert_eq!(world.state.available(), 2);
+}
+
+/// A create whose answer was lost is asked again and refused, although it had happened: its ENI is found and deleted.
+#[test]
+fn an_eni_whose_create_was_lost_and_then_refused_is_not_left_over() {
+    let mut world = World::of_type(policy(4), Limits { enis: 3, addresses_per_eni: 4 });
+    while !matches!(world.open.front(), Some((_, Call::CreateEni { .. }))) {
+        advance(&mut world);
+    }
+    world.answer(Fate::LostAfter);
+    let made = world.enis.keys().find(|id| *id != "eni-0").cloned().expect("it happened");
+    let wake = world.state.next_wake().expect("it is asked again");
+    world.at = wake.0;
+    world.event(Event::Tick);
+    let (id, again) = world.open.pop_front().expect("the repetition");
+    assert!(matches!(again, Call::CreateEni { ask: Ask::Addresses(1), .. }), "{again:?}");
+    world.event(Event::Answered(id, Err(crate::world::fault(pool::Kind::NoFreeAddresses))));
+    for _ in 0..20 {
+        world.wall += 120;
+        world.later(Duration::from_mins(2));
+        world.settle();
+    }
+    assert!(!world.enis.contains_key(&made), "{made} is left over");
+    assert!(world.news.iter().any(|news| matches!(news, pool::News::LeakedEniDeleted(eni) if eni.as_str() == made)));
+}
