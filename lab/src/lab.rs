@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use ipnet::Ipv4AddrRange;
 use sim::{Attached, Fault, Request, Response};
 use tokio::{runtime::Runtime, time::sleep};
 
@@ -273,13 +274,15 @@ impl Network {
 }
 
 fn eni(attached: Attached) -> Eni {
+    let of_prefixes =
+        attached.prefixes.iter().flat_map(|prefix| Ipv4AddrRange::new(prefix.network(), prefix.broadcast()));
     Eni {
+        addresses: attached.addresses.into_iter().chain(of_prefixes).collect(),
         id: attached.eni,
         mac: attached.mac.to_string(),
         device_index: attached.device_index,
         subnet: attached.subnet_cidr,
         gateway: attached.gateway,
-        addresses: attached.addresses,
     }
 }
 

@@ -75,6 +75,15 @@ fn an_attached_eni_is_a_link_with_its_mac_after_the_device_delay_and_gone_after_
         assert_eq!(lab.witness().holder(address).expect("the fabric knows the address").eni.id, eni.id);
     }
 
+    let wanted = Wanted::ThesePrefixes(vec!["10.0.0.224/28".parse().expect("a prefix")]);
+    let assign = Request::AssignPrivateIpAddresses { eni: eni.id.clone(), wanted, allow_reassignment: false };
+    lab.world().make(assign).expect("a prefix can be assigned");
+    for address in [[10, 0, 0, 224], [10, 0, 0, 231], [10, 0, 0, 239]] {
+        let witness = lab.witness();
+        let holder = witness.holder(address.into()).expect("the fabric knows every address of the prefix");
+        assert_eq!(holder.eni.id, eni.id);
+    }
+
     lab.world().make(Request::DetachNetworkInterface { attachment, force: false }).expect("an ENI can be detached");
     let gone = wait::until(PATIENCE, || (!links(node.netns()).contains(&mac)).then_some(()));
     assert!(gone.is_some(), "still there:\n{}", links(node.netns()));
