@@ -5,8 +5,8 @@
 use std::net::Ipv4Addr;
 
 use crate::{
-    Action, Answer, Ask, Attached, Block, BootTime, Call, CallId, DeviceIndex, Doubt, Effect, EniId, EniState, Fault,
-    Intent, Key, Kind, News, Now, Prefix, Refusal, State, SubnetId,
+    Action, Answer, Ask, Attached, Block, BootTime, Call, CallId, DeviceIndex, Doubt, Effect, Eni, EniId, EniState,
+    Fault, Intent, Key, Kind, News, Now, Prefix, Refusal, State, SubnetId,
     pause::{Backoff, SOMEBODY, Scope, THROTTLED, TRANSITION, UNREACHABLE},
 };
 
@@ -110,10 +110,7 @@ impl State {
             }
             Kind::NoFreeAddresses | Kind::NoFreePrefix => self.ask_less(now, &call),
             Kind::TokenMismatch | Kind::Uncertain => {}
-            Kind::InstanceEniLimit => {
-                let attached = self.enis.values().filter(|eni| eni.attached()).count();
-                self.learnt_enis = u32::try_from(attached).ok();
-            }
+            Kind::InstanceEniLimit => self.learn_limit(now, &call),
             Kind::AddressLimit | Kind::Conflict | Kind::Gone => {
                 let (backoff, reason) = match fault.kind {
                     Kind::AddressLimit => (SOMEBODY, Refusal::AddressLimit),
@@ -129,12 +126,33 @@ impl State {
         self.undo(now, call, fault.kind);
     }
 
+    /// EC2 allows fewer ENIs than the type: what is attached and what is about to be. One that was just detached counts there for some
+    /// seconds more; that is waited for, and nothing is learnt from it.
+    fn learn_limit(&mut self, now: Now, refused: &Call) {
+        let about_to_be = |eni: &Eni| eni.record.state == EniState::Attaching && refused.eni() != Some(&eni.record.id);
+        let attached = self.enis.values().filter(|eni| eni.attached() || about_to_be(eni)).count();
+        let limit = crate::numbers::count(attached);
+        if self.detaching().is_some() {
+            let scope = Scope::Action(Action::AttachNetworkInterface);
+            self.pauses.begin(now, scope, TRANSITION, Refusal::EniLimit { limit });
+        } else {
+            self.learnt_enis = Some(self.learnt_enis.map_or(limit, |learnt| learnt.min(limit)));
+        }
+    }
+
+    /// An ENI that was attached a moment ago.
+    fn detaching(&self) -> Option<&EniId> {
+        let gone = |eni: &&Eni| eni.record.state == EniState::Leaving && eni.record.slot.is_some();
+        self.enis.values().find(gone).map(|eni| &eni.record.id)
+    }
+
     /// Brings the state back to before the call.
     fn undo(&mut self, now: Now, call: Call, kind: Kind) {
         match call {
             Call::Attach { eni, .. } => {
                 self.set_state(&eni, EniState::Attaching, EniState::Detached);
                 match kind {
+                    Kind::InstanceEniLimit if self.detaching().is_some() => {}
                     Kind::InstanceEniLimit => self.set_state(&eni, EniState::Detached, EniState::Leaving),
                     Kind::Throttled | Kind::Unreachable => {}
                     _ => {
