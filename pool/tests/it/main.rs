@@ -1,6 +1,12 @@
 //! The pool against a small EC2: what it asks for, whom it serves, what it gives back, and what no history may break.
 
 mod behaviour;
+mod demand;
 mod doubt;
+mod growth;
 mod histories;
+mod peer;
+mod prefixes;
+mod storms;
+mod targets;
 mod world;

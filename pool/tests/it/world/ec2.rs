@@ -87,6 +87,10 @@ impl World {
                         |held: &Ipv4Addr| addresses.contains(held) || prefixes.iter().any(|one| one.contains(*held));
                     assert!(!held.into_iter().any(goes), "{} loses its address", lease.key);
                 }
+                let members = prefixes.iter().flat_map(|prefix| prefix.addresses());
+                for address in addresses.iter().copied().chain(members) {
+                    assert!(!self.cools(address), "{address} is given back and still cools");
+                }
                 let seen = self.enis.get_mut(eni.as_str()).ok_or_else(|| fault(Kind::Gone))?;
                 let before = (seen.secondary.len(), seen.prefixes.len());
                 seen.secondary.retain(|address| !addresses.contains(address));
@@ -99,6 +103,12 @@ impl World {
             Call::Detach { eni, .. } => {
                 let leased = self.state.enis().find(|known| known.record.id == *eni).map_or(0, pool::Eni::leased);
                 assert_eq!(leased, 0, "{eni} is detached under running pods");
+                let held = self.enis.get(eni.as_str()).into_iter().flat_map(|seen| {
+                    seen.secondary.iter().copied().chain(seen.prefixes.iter().flat_map(|prefix| prefix.addresses()))
+                });
+                for address in held {
+                    assert!(!self.cools(address), "{eni} is detached while {address} cools");
+                }
                 let seen = self.enis.get_mut(eni.as_str()).ok_or_else(|| fault(Kind::Gone))?;
                 if seen.attachment.take().is_none() {
                     return Err(fault(Kind::Gone));

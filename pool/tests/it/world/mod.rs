@@ -10,8 +10,8 @@ use std::{
 
 use pool::{
     Action, AddRequest, BootTime, Call, CallId, DelRequest, DeviceIndex, Effect, Entry, Event, Fault, InterfaceKind,
-    Key, Kind, Lease, LeaseKey, Limits, Mac, News, NodeFacts, Now, Pod, Policy, Record, Refusal,
-    SeenAttachment, SeenEni, State, Ticket, WantedEni,
+    Key, Kind, Lease, LeaseKey, Limits, Mac, News, NodeFacts, Now, Pod, Policy, Record, Refusal, SeenAttachment,
+    SeenEni, State, Ticket, WantedEni,
 };
 
 pub const INSTANCE: &str = "i-1";
@@ -80,7 +80,10 @@ pub struct World {
     /// How often it was told.
     pub reconciled: u32,
     tokens: BTreeMap<String, String>,
-    policy: Policy,
+    leased: BTreeSet<Ipv4Addr>,
+    /// When each address was last released.
+    released: BTreeMap<Ipv4Addr, BootTime>,
+    pub policy: Policy,
     serial: u32,
     ticket: u64,
 }
@@ -133,6 +136,8 @@ impl World {
             carried: Vec::new(),
             reconciled: 0,
             tokens: BTreeMap::new(),
+            leased: BTreeSet::new(),
+            released: BTreeMap::new(),
             policy,
             serial: 0,
             ticket: 0,
@@ -195,12 +200,34 @@ impl World {
         assert!(wrong.is_empty(), "{wrong:#?}\n{:#?}", self.state);
         assert_eq!(self.carried, self.state.wanted(), "the kernel was not told");
         self.no_lease_without_an_address();
+        self.nothing_reused_too_early();
         // What is looked at besides is answered at once.
         for (id, look) in looks {
             let outcome = self.ec2(&look);
             self.looks.push(look);
             self.event(Event::Answered(id, outcome));
         }
+    }
+
+    fn nothing_reused_too_early(&mut self) {
+        let mut leased = BTreeSet::new();
+        for lease in self.state.leases() {
+            for address in lease.attachments.iter().flat_map(|attachment| &attachment.addresses) {
+                leased.insert(*address);
+                let new = lease.origin == pool::Origin::Allocated && !self.leased.contains(address);
+                let early = new && self.cools(*address) && !self.policy.early_reuse;
+                assert!(!early, "{} got {address}, which cools", lease.key);
+            }
+        }
+        for address in self.leased.difference(&leased) {
+            self.released.insert(*address, BootTime(self.at));
+        }
+        self.leased = leased;
+    }
+
+    /// It was released a moment ago.
+    fn cools(&self, address: Ipv4Addr) -> bool {
+        self.released.get(&address).is_some_and(|released| self.now() < released.after(self.policy.cooling))
     }
 
     fn no_lease_without_an_address(&self) {
