@@ -136,14 +136,14 @@ impl World {
         self.change_by(|state, now| state.read_as_of(age, now, request))
     }
 
-    /// What metadata tells about an instance when it is so far behind EC2; `None` for an instance that never was. An instance
-    /// knows what it was launched with, however young it is.
-    pub fn metadata(&self, instance: &str, behind: Duration) -> Option<(Instance, Vec<Ipv4Net>)> {
+    /// What metadata tells about an instance that shows what was at `as_of`, or what is; `None` for an instance that never was.
+    /// An instance knows what it was launched with, however young it is.
+    pub fn metadata(&self, instance: &str, as_of: Option<Instant>) -> Option<(Instance, Vec<Ipv4Net>)> {
         self.change_by(|state, now| {
             state.vpc.settle(now);
             let known = state.vpc.described(instance)?;
-            let age = behind.min(now.saturating_sub(known.launched));
-            let described = if age.is_zero() { Some(known) } else { state.described_as_of(age, now, instance) };
+            let then = as_of.map_or(now, |at| at.saturating_duration_since(self.started)).max(known.launched);
+            let described = if then < now { state.described_as_of(now - then, now, instance) } else { Some(known) };
             described.map(|instance| {
                 let cidrs = state.vpc.cidrs_of(&instance.vpc);
                 (instance, cidrs)
@@ -210,8 +210,7 @@ impl World {
 impl State {
     fn read_as_of(&mut self, age: Duration, now: Duration, request: Request) -> Result<Response, Fault> {
         if request.action().can_be_stale() {
-            // Nothing was before the beginning.
-            self.vpc.lag_next_read(age.min(now));
+            self.vpc.lag_next_read(age);
         }
         self.vpc.ec2(now, &mut self.rng, request)
     }

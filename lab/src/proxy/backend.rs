@@ -58,7 +58,6 @@ impl Backend {
         let mut request = request.map(Body::from);
         let headers = request.headers_mut();
         strip(headers);
-        headers.remove(AS_OF);
         if let Some(age) = as_of {
             headers.insert(AS_OF, HeaderValue::from(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)));
         }

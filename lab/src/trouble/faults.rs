@@ -172,10 +172,12 @@ impl Faults {
         Some(state.trouble.metadata.latency.draw(&mut state.lot("metadata", state.metadata_reads)))
     }
 
-    /// How far metadata is behind now: never before the moment when its lag began.
-    pub(crate) fn metadata_behind(&self) -> Duration {
+    /// The moment that metadata shows now: never one before its lag began.
+    pub(crate) fn metadata_as_of(&self) -> Option<Instant> {
         let state = self.lock();
-        state.trouble.metadata.lag.min(state.lags_since.elapsed())
+        let lag = Some(state.trouble.metadata.lag).filter(|lag| !lag.is_zero())?;
+        let lagging = Instant::now().checked_sub(lag);
+        Some(lagging.map_or(state.lags_since, |then| then.max(state.lags_since)))
     }
 
     /// Is this left out of metadata by the read that goes on now? `listing`: it reads the list that has it, which counts.
@@ -267,7 +269,8 @@ mod tests {
             found.extend(fates(&mixed, ASSIGN, 1));
         }
         assert_eq!(found, alone);
-        assert_ne!(fates(&storm(5), ASSIGN, 300), alone);
+        let other = Faults::new(Trouble { seed: 5, ..storm(4).trouble() });
+        assert_ne!(fates(&other, ASSIGN, 300), alone);
         assert_ne!(fates(&storm(4), DESCRIBE, 300), alone);
         mixed.set(storm(4).trouble());
         assert_eq!(fates(&mixed, ASSIGN, 300), alone, "a storm that is ordered again begins again");

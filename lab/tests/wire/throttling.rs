@@ -26,8 +26,8 @@ async fn statuses(lab: &Lab, calls: usize) -> Vec<u16> {
 #[tokio::test]
 async fn an_empty_bucket_refuses_as_ec2_does_until_a_token_is_back() {
     let lab = Lab::start().await;
-    let refill = Duration::from_millis(400);
-    lab.order("buckets", r#"{"action": "CreateNetworkInterface", "burst": 2, "refill_ms": 400}"#).await;
+    let refill = Duration::from_secs(1);
+    lab.order("buckets", r#"{"action": "CreateNetworkInterface", "burst": 2, "refill_ms": 1000}"#).await;
     let create = [("Action", "CreateNetworkInterface"), ("SubnetId", lab.subnet.as_str())];
     let begun = Instant::now();
     for _ in 0..2 {
@@ -69,13 +69,12 @@ async fn all_nodes_draw_from_one_bucket() {
 #[tokio::test]
 async fn latency_has_a_spread_of_its_own_for_an_action() {
     let lab = Lab::start().await;
+    lab.order("latency", r#"{"action": "DescribeVpcs", "spread": "1h"}"#).await;
+    lab.create_eni().await;
     lab.order("latency", r#"{"action": "DescribeVpcs", "spread": "150ms..200ms"}"#).await;
     let begun = Instant::now();
     assert_eq!(statuses(&lab, 1).await, [200]);
     assert!(begun.elapsed() >= Duration::from_millis(150), "{:?}", begun.elapsed());
-    let begun = Instant::now();
-    lab.create_eni().await;
-    assert!(begun.elapsed() < Duration::from_millis(150), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
@@ -106,8 +105,6 @@ async fn the_effect_lies_in_the_middle_of_the_latency() {
         begun.elapsed()
     };
     let (effect, answer) = tokio::join!(effect, call);
-    assert!(
-        effect >= Duration::from_millis(300) && answer >= effect + Duration::from_millis(250),
-        "{effect:?} {answer:?}"
-    );
+    assert!(effect >= Duration::from_millis(300) && effect < answer, "{effect:?} {answer:?}");
+    assert!(answer >= Duration::from_millis(600), "{answer:?}");
 }
