@@ -19,6 +19,21 @@ pub(crate) struct Pool {
     pub enis: Vec<Eni>,
     pub next: Vec<String>,
     pub held: Option<Refusal>,
+    /// Pods bound to the node that have no address yet.
+    pub demand: u32,
+    pub subnets: Vec<Subnet>,
+    pub cooling_reused_early: u64,
+}
+
+/// A subnet of the node's zone.
+#[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the JSON document")]
+pub(crate) struct Subnet {
+    pub subnet_id: String,
+    pub free: u32,
+    pub state: String,
+    /// Until an exhausted one is tried again.
+    pub paused_ms: Option<u64>,
 }
 
 /// What EC2 allows the instance.
@@ -38,6 +53,10 @@ pub(crate) struct Policy {
     pub max_eni: Option<u32>,
     pub cooling_ms: u64,
     pub shrink_after_ms: u64,
+    pub warm_prefix_target: Option<u32>,
+    pub prefix_delegation: bool,
+    pub early_reuse: bool,
+    pub max_pods: Option<u32>,
 }
 
 /// Addresses by state.
@@ -68,7 +87,17 @@ pub(crate) struct Eni {
     pub created_by_us: bool,
     pub note: String,
     pub counts: Counts,
+    /// All of them, those of prefixes too.
     pub addresses: Vec<Address>,
+    pub prefixes: Vec<Prefix>,
+}
+
+/// A /28 on an ENI.
+#[derive(Debug, Serialize)]
+pub(crate) struct Prefix {
+    pub cidr: String,
+    pub state: String,
+    pub counts: Counts,
 }
 
 /// One address of the pool.
@@ -80,6 +109,8 @@ pub(crate) struct Address {
     /// Until a cooling address is free.
     pub until_ms: Option<u64>,
     pub pod: Option<String>,
+    /// The prefix that it is of.
+    pub prefix: Option<String>,
 }
 
 /// What one sandbox interface holds.
@@ -111,8 +142,30 @@ pub(crate) struct Attachment {
 /// Why the pool, or a pod, is what it is.
 #[derive(Debug, Serialize)]
 pub(crate) struct Explanation {
+    /// All of it as text.
     pub lines: Vec<String>,
     pub held: Option<Refusal>,
+    /// What the pod has.
+    pub pod: Vec<String>,
+    pub figures: Vec<Figure>,
+    pub next: Vec<Next>,
+}
+
+/// A number of the pool and where it comes from.
+#[derive(Debug, Serialize)]
+pub(crate) struct Figure {
+    pub name: String,
+    pub value: u32,
+    pub from: String,
+}
+
+/// Something that is being done or waited for.
+#[derive(Debug, Serialize)]
+pub(crate) struct Next {
+    pub what: String,
+    /// None when something outside decides.
+    pub within_ms: Option<u64>,
+    pub why: Option<String>,
 }
 
 /// A reason of the closed set with its facts.
@@ -146,12 +199,28 @@ pub(crate) fn pool(reply: v1::PoolResponse) -> Pool {
             max_eni: policy.max_eni,
             cooling_ms: policy.cooling_ms,
             shrink_after_ms: policy.shrink_after_ms,
+            warm_prefix_target: policy.warm_prefix_target,
+            prefix_delegation: policy.prefix_delegation,
+            early_reuse: policy.early_reuse,
+            max_pods: policy.max_pods,
         },
         counts: counts(reply.counts),
         waiting: reply.waiting,
         enis: reply.enis.into_iter().map(eni).collect(),
         next: reply.next,
         held: reply.held.map(refusal),
+        demand: reply.demand,
+        subnets: reply.subnets.into_iter().map(subnet).collect(),
+        cooling_reused_early: reply.cooling_reused_early,
+    }
+}
+
+fn subnet(subnet: v1::Subnet) -> Subnet {
+    Subnet {
+        subnet_id: subnet.subnet_id,
+        free: subnet.free,
+        state: subnet.state,
+        paused_ms: Some(subnet.paused_ms).filter(|ms| *ms > 0),
     }
 }
 
@@ -183,7 +252,12 @@ fn eni(eni: v1::Eni) -> Eni {
         note: eni.note,
         counts: counts(eni.counts),
         addresses: eni.addresses.into_iter().map(address).collect(),
+        prefixes: eni.prefixes.into_iter().map(prefix).collect(),
     }
+}
+
+fn prefix(prefix: v1::Prefix) -> Prefix {
+    Prefix { cidr: prefix.cidr, state: prefix.state, counts: counts(prefix.counts) }
 }
 
 fn address(address: v1::PoolAddress) -> Address {
@@ -192,6 +266,7 @@ fn address(address: v1::PoolAddress) -> Address {
         state: address.state,
         until_ms: Some(address.until_ms).filter(|ms| *ms > 0),
         pod: address.pod.map(|pod| pod_name(&pod)),
+        prefix: Some(address.prefix).filter(|prefix| !prefix.is_empty()),
     }
 }
 
@@ -234,7 +309,19 @@ fn attachment(attachment: v1::Attachment) -> Attachment {
 }
 
 pub(crate) fn explanation(reply: v1::ExplainResponse) -> Explanation {
-    Explanation { lines: reply.lines, held: reply.held.map(refusal) }
+    let figure = |figure: v1::Figure| Figure { name: figure.name, value: figure.value, from: figure.from };
+    let next = |next: v1::Next| Next {
+        what: next.what,
+        within_ms: next.within_ms,
+        why: Some(next.why).filter(|why| !why.is_empty()),
+    };
+    Explanation {
+        lines: reply.lines,
+        held: reply.held.map(refusal),
+        pod: reply.pod,
+        figures: reply.figures.into_iter().map(figure).collect(),
+        next: reply.next.into_iter().map(next).collect(),
+    }
 }
 
 pub(crate) fn refusal(refusal: v1::Refusal) -> Refusal {

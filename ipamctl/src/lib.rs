@@ -110,7 +110,9 @@ fn answer(args: Args) -> anyhow::Result<Answer> {
                 let leases = daemon.leases(pod.as_ref(), address).await?;
                 Answer::Leases { leases: convert::leases(leases), filtered: pod.is_some() || address.is_some() }
             }
-            Question::Explain { pod } => Answer::Explanation(convert::explanation(daemon.explain(pod.as_ref()).await?)),
+            Question::Explain { pod } => {
+                Answer::Explanation(Box::new(convert::explanation(daemon.explain(pod.as_ref()).await?)))
+            }
         })
     })
 }

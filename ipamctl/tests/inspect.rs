@@ -50,14 +50,14 @@ impl Inspect for Fake {
 
     async fn explain(&self, request: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
         match request.into_inner().pod.as_str() {
-            "" => Ok(Response::new(v1::ExplainResponse { lines: vec!["all is well".into()], held: None })),
+            "" => Ok(Response::new(v1::ExplainResponse { lines: vec!["all is well".into()], ..Default::default() })),
             "default/held" => {
                 let held = v1::Refusal {
                     reason: v1::Reason::EniLimit.into(),
                     message: "all full".into(),
                     ..Default::default()
                 };
-                Ok(Response::new(v1::ExplainResponse { lines: vec![], held: Some(held) }))
+                Ok(Response::new(v1::ExplainResponse { held: Some(held), ..Default::default() }))
             }
             "default/slow" => std::future::pending().await,
             "default/verifying" => {

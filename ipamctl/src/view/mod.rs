@@ -14,8 +14,9 @@ use serde::Serialize;
 
 use crate::{
     args::Output,
-    convert::{Explanation, Lease, Pool, Refusal},
+    convert::{Explanation, Figure, Lease, Next, Pool, Refusal},
 };
+use table::Columns;
 
 /// How an answer is to look.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +35,7 @@ pub(crate) enum Answer {
         /// One pod or address was asked for, so that none is bad news.
         filtered: bool,
     },
-    Explanation(Explanation),
+    Explanation(Box<Explanation>),
 }
 
 impl Answer {
@@ -46,7 +47,7 @@ impl Answer {
             (Self::Explanation(explanation), Output::Json) => json(explanation),
             (Self::Pool(pool), _) => harmless(&pool::screen(pool, shape)),
             (Self::Leases { leases, .. }, _) => harmless(&leases::list(leases, shape)),
-            (Self::Explanation(explanation), _) => harmless(&explained(explanation)),
+            (Self::Explanation(explanation), _) => harmless(&explained(explanation, shape)),
         }
     }
 
@@ -60,15 +61,42 @@ impl Answer {
     }
 }
 
-fn explained(explanation: &Explanation) -> String {
+fn explained(explanation: &Explanation, shape: Shape) -> String {
     let mut text = String::new();
-    for line in &explanation.lines {
+    // A daemon of an older release tells text alone.
+    let whole = explanation.figures.is_empty();
+    for line in if whole { &explanation.lines } else { &explanation.pod } {
         let _ = writeln!(text, "{line}");
+    }
+    if !whole {
+        let gap = if explanation.pod.is_empty() { "" } else { "\n" };
+        let _ = write!(text, "{gap}{}\n{}", figures(&explanation.figures, shape), next(&explanation.next, shape));
     }
     if let Some(held) = &explanation.held {
         text.push_str(&held_back(held));
     }
     text
+}
+
+fn figures(figures: &[Figure], shape: Shape) -> String {
+    let rows: Vec<&Figure> = figures.iter().collect();
+    Columns::<&Figure>::new()
+        .left("FIGURE", |figure| figure.name.clone())
+        .right("VALUE", |figure| figure.value.to_string())
+        .left("FROM", |figure| figure.from.clone())
+        .render(&rows, shape.lines)
+}
+
+fn next(next: &[Next], shape: Shape) -> String {
+    if next.is_empty() {
+        return "Next: nothing to do\n".to_owned();
+    }
+    let rows: Vec<&Next> = next.iter().collect();
+    Columns::<&Next>::new()
+        .left("NEXT", |next| next.what.clone())
+        .right("WITHIN", |next| next.within_ms.map(span).unwrap_or_default())
+        .left("WHY", |next| next.why.clone().unwrap_or_default())
+        .render(&rows, shape.lines)
 }
 
 /// `Held: SubnetExhausted: ...`, with the time after which to look again.

@@ -1,5 +1,8 @@
 //! Fixed replies and what people and scripts see of them.
 
+mod explained;
+mod prefixes;
+
 use expect_test::{Expect, expect, expect_file};
 use proto::v1;
 
@@ -83,6 +86,7 @@ fn two_enis() -> v1::PoolResponse {
             retry_after_ms: 4_000,
             ..Default::default()
         }),
+        ..Default::default()
     }
 }
 
@@ -260,38 +264,6 @@ fn leases_as_json_keep_their_names() {
 }
 
 #[test]
-fn an_explanation_is_its_lines_and_what_holds_it() {
-    let reply = v1::ExplainResponse { lines: vec!["wants 9, has 2".into()], held: two_enis().held };
-    let answer = Answer::Explanation(convert::explanation(reply));
-    shows(
-        &answer,
-        TERMINAL,
-        &expect![[r#"
-        wants 9, has 2
-        Held: SubnetExhausted: EC2 has no free address in subnet-1; free addresses there or add a subnet (again in 4s)
-    "#]],
-    );
-    shows(
-        &answer,
-        JSON,
-        &expect![[r#"
-        {
-          "lines": [
-            "wants 9, has 2"
-          ],
-          "held": {
-            "reason": "SubnetExhausted",
-            "message": "EC2 has no free address in subnet-1; free addresses there or add a subnet",
-            "subnet": "subnet-1",
-            "count": 0,
-            "retry_after_ms": 4000
-          }
-        }
-    "#]],
-    );
-}
-
-#[test]
 fn only_what_is_held_back_or_missing_is_bad_news() {
     assert!(pool_answer(two_enis()).is_bad_news());
     assert!(!pool_answer(v1::PoolResponse { held: None, ..two_enis() }).is_bad_news());
@@ -312,8 +284,8 @@ fn every_reason_has_the_name_that_metrics_and_logs_use() {
 
 #[test]
 fn no_name_can_steer_the_terminal() {
-    let reply = v1::ExplainResponse { lines: vec!["default/\u{1b}[2Jweb\r".into()], held: None };
-    let answer = Answer::Explanation(convert::explanation(reply));
+    let reply = v1::ExplainResponse { lines: vec!["default/\u{1b}[2Jweb\r".into()], ..Default::default() };
+    let answer = Answer::Explanation(Box::new(convert::explanation(reply)));
     assert_eq!(answer.render(TERMINAL), "default/\u{fffd}[2Jweb\u{fffd}\n");
 }
 

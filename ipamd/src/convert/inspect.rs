@@ -220,3 +220,153 @@ fn about(state: &State, now: BootTime, pod: &str) -> Vec<String> {
     }
     lines
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use datapath::names::Numbering;
+    use pool::{
+        AddRequest, Answer, Call, CallId, Effect, Event, InterfaceKind, LeaseKey, Now, Policy, SeenAttachment, SeenEni,
+        SeenSubnet, Step, Ticket,
+    };
+
+    use super::*;
+    use crate::fake;
+
+    fn at(seconds: u64) -> Now {
+        Now { at: BootTime(Duration::from_secs(seconds)), wall: seconds, luck: 0 }
+    }
+
+    /// The call of this kind among a step's effects.
+    fn asked(step: &Step, wanted: fn(&Call) -> bool) -> CallId {
+        let calls = step.effects.iter().filter_map(|effect| match effect {
+            Effect::Call(id, call) if wanted(call) => Some(*id),
+            _ => None,
+        });
+        calls.last().unwrap_or_else(|| panic!("not asked: {step:?}"))
+    }
+
+    fn seen_subnet(id: &str, free: u32, role: Option<&str>) -> SeenSubnet {
+        let tags = role.map(|role| ("kubernetes.io/role/cni".to_owned(), role.to_owned()));
+        SeenSubnet { id: id.into(), free, tags: tags.into_iter().collect() }
+    }
+
+    /// A node with a prefix and a single address, of which one pod has one; its subnets are known.
+    fn node() -> State {
+        let policy = Policy { warm: Warm::Prefixes(0), prefixes: true, early_reuse: true, ..Policy::default() };
+        let mut state = State::new(policy);
+        let step = state.apply(at(1), fake::facts());
+        let (enis, subnets) = (
+            asked(&step, |call| matches!(call, Call::Discover { .. })),
+            asked(&step, |call| matches!(call, Call::Subnets { .. })),
+        );
+        let eni = SeenEni {
+            id: "eni-1".into(),
+            mac: pool::Mac([2, 0, 0, 0, 0, 1]),
+            subnet: "subnet-1".into(),
+            primary: [10, 0, 0, 10].into(),
+            secondary: vec![[10, 0, 0, 11].into()],
+            prefixes: vec!["10.0.0.32/28".parse().expect("a prefix")],
+            description: String::new(),
+            tags: BTreeMap::new(),
+            kind: InterfaceKind::Interface,
+            attachment: Some(SeenAttachment {
+                id: "eni-attach-1".into(),
+                instance: Some("i-1".into()),
+                device: pool::DeviceIndex(0),
+                card: 0,
+                attached: true,
+                delete_on_termination: true,
+            }),
+        };
+        state.apply(at(1), Event::Answered(enis, Ok(Answer::Discovered(vec![eni]))));
+        let zone = vec![
+            seen_subnet("subnet-1", 200, None),
+            seen_subnet("subnet-2", 90, Some("0")),
+            seen_subnet("subnet-3", 90, None),
+        ];
+        state.apply(at(1), Event::Answered(subnets, Ok(Answer::Subnets(zone))));
+        state.apply(at(1), Event::LinkReady("eni-1".into()));
+        for (number, container) in ["c1", "c2"].into_iter().enumerate() {
+            state.apply(
+                at(2),
+                Event::Add(AddRequest {
+                    ticket: Ticket(u64::try_from(number).expect("small")),
+                    key: LeaseKey { container: container.to_owned(), ifname: "eth0".to_owned() },
+                    pod: Pod { namespace: "default".to_owned(), name: container.to_owned(), uid: String::new() },
+                    link: format!("eni{container}"),
+                    netns: String::new(),
+                    started: at(2).at,
+                    deadline: at(40).at,
+                }),
+            );
+        }
+        state.apply(
+            at(2),
+            Event::Demand(
+                [Pod { namespace: "default".to_owned(), name: "bound".to_owned(), uid: String::new() }].into(),
+            ),
+        );
+        state
+    }
+
+    #[test]
+    fn a_prefix_is_told_with_its_sixteen_addresses_by_state() {
+        let state = node();
+        let told = pool(&state, at(3).at, "m5.large", |_| "eth0".to_owned());
+        let eni = &told.enis[0];
+        let [prefix] = &eni.prefixes[..] else { panic!("one prefix: {eni:?}") };
+        let counts = prefix.counts.expect("counts");
+        assert_eq!((prefix.cidr.as_str(), prefix.state.as_str(), counts.total), ("10.0.0.32/28", "Usable", 16));
+        let of_prefix: Vec<_> = eni.addresses.iter().filter(|one| one.prefix == prefix.cidr).collect();
+        assert_eq!(of_prefix.len(), 16);
+        let leased = of_prefix.iter().filter(|one| one.state == "Leased").count();
+        assert_eq!((leased, counts.leased + counts.free), (usize::try_from(counts.leased).expect("few"), 16));
+        let single: Vec<_> = eni.addresses.iter().filter(|one| one.prefix.is_empty()).collect();
+        assert_eq!((single.len(), single[0].address.as_str()), (1, "10.0.0.11"));
+        assert_eq!(eni.counts.map(|all| (all.total, all.leased)), Some((17, 2)));
+        let policy = told.policy.expect("a policy");
+        assert!(policy.prefix_delegation && policy.early_reuse && policy.warm_prefix_target == Some(0), "{policy:?}");
+        assert_eq!((told.demand, told.cooling_reused_early), (1, 0));
+    }
+
+    #[test]
+    fn subnets_are_told_with_what_their_tags_make_of_them() {
+        let told = pool(&node(), at(3).at, "m5.large", |_| String::new());
+        let subnets: Vec<_> = told
+            .subnets
+            .iter()
+            .map(|one| (one.subnet_id.as_str(), one.free, one.state.as_str(), one.paused_ms))
+            .collect();
+        assert_eq!(
+            subnets,
+            [("subnet-1", 200, "Chosen", 0), ("subnet-2", 90, "Excluded", 0), ("subnet-3", 90, "Passed", 0)]
+        );
+    }
+
+    #[test]
+    fn an_explanation_is_told_as_text_and_as_its_parts() {
+        let state = node();
+        let (now, explanation) = (at(3).at, state.explain(at(3).at));
+        let told = explained(&state, now, "default/c1");
+        assert_eq!(told.pod.len(), 1);
+        let figures: Vec<_> = told.figures.iter().map(|one| (one.name.as_str(), one.value)).collect();
+        let expected: Vec<_> = explanation.figures.iter().map(|one| (one.name, one.value)).collect();
+        assert_eq!(figures, expected);
+        assert_eq!(told.next.len(), explanation.next.len());
+        assert_eq!(told.lines.len(), told.pod.len() + told.figures.len() + told.next.len(), "{told:?}");
+
+        let nobody = explained(&state, now, "default/nobody");
+        assert_eq!(nobody.pod, ["default/nobody: has no address; 0 requests wait"]);
+        assert_eq!(nobody.held.map(|held| held.reason()), Some(v1::Reason::UnknownSandbox));
+        assert!(explained(&state, now, "").pod.is_empty());
+    }
+
+    #[test]
+    fn a_lease_says_how_it_came_about() {
+        let facing = Facing { numbering: Numbering::default(), mtu: 9001 };
+        let told = leases(&node(), at(3).at, &v1::LeasesRequest::default(), &facing);
+        assert_eq!(told.leases.iter().map(|lease| lease.origin.as_str()).collect::<Vec<_>>(), ["Allocated"; 2]);
+    }
+}
