@@ -108,7 +108,7 @@ impl Node {
 
     /// Everything below `/latest/`, by path, for whoever reads this path; directories are what lies between.
     fn tree(&self, read: &str) -> Option<BTreeMap<String, String>> {
-        let (instance, cidrs) = self.world.metadata(&self.instance, self.faults.metadata_behind())?;
+        let (instance, cidrs) = self.world.metadata(&self.instance, self.faults.metadata_as_of())?;
         let region = self.world.vpc(|vpc| vpc.settings().region.clone());
         let mut tree = BTreeMap::new();
         let document = identity_document(&instance, &region, self.world.wall_clock(instance.launched));
@@ -122,8 +122,7 @@ impl Node {
         put("services/domain", "amazonaws.com".into());
         put("services/partition", "aws".into());
         put(&format!("iam/security-credentials/{ROLE}"), credentials());
-        if let Some(primary) = instance.interfaces.first() {
-            let address = primary.addresses[0];
+        if let Some((primary, address)) = primary(&instance) {
             put("local-ipv4", address.to_string());
             put("local-hostname", dns_name(address, &instance.zone));
             put("hostname", dns_name(address, &instance.zone));
@@ -136,7 +135,9 @@ impl Node {
                 continue;
             }
             let addresses = self.listed_addresses(eni, read);
-            put(&format!("network/interfaces/macs/{}/local-ipv4s", eni.mac), lines(&addresses));
+            if !eni.addresses.is_empty() {
+                put(&format!("network/interfaces/macs/{}/local-ipv4s", eni.mac), lines(&addresses));
+            }
             for (name, value) in interface(eni, &subnets, &cidrs) {
                 put(&format!("network/interfaces/macs/{}/{name}", eni.mac), value);
             }
@@ -153,6 +154,12 @@ impl Node {
 
 /// Where the MACs are listed.
 const MACS: &str = "meta-data/network/interfaces/macs";
+
+/// The primary ENI, with its primary address.
+fn primary(instance: &Instance) -> Option<(&NetworkInterface, Ipv4Addr)> {
+    let eni = instance.interfaces.first()?;
+    Some((eni, *eni.addresses.first()?))
+}
 
 fn present(instance: &Instance) -> impl Iterator<Item = &NetworkInterface> {
     let leaving =
@@ -178,11 +185,15 @@ fn interface(
         ("owner-id", eni.owner.clone()),
         ("subnet-id", eni.subnet.clone()),
         ("vpc-id", eni.vpc.clone()),
-        ("local-hostname", dns_name(eni.addresses[0], &eni.zone)),
         ("security-group-ids", lines(eni.groups.iter().map(|(id, _)| id))),
         ("security-groups", lines(eni.groups.iter().map(|(_, name)| name))),
         ("vpc-ipv4-cidr-blocks", lines(cidrs)),
     ];
+    // What an ENI does not have is not there (documentation of the categories; an EFA-only ENI has no addresses).
+    facts.extend(eni.addresses.first().map(|primary| ("local-hostname", dns_name(*primary, &eni.zone))));
+    if !eni.prefixes.is_empty() {
+        facts.push(("ipv4-prefix", lines(&eni.prefixes)));
+    }
     facts.extend(own.map(|own| ("device-number", own.device_index.to_string())));
     facts.extend(own.map(|own| ("network-card", own.card.to_string())));
     facts.extend(subnets.get(&eni.subnet).map(|cidr| ("subnet-ipv4-cidr-block", cidr.to_string())));
@@ -209,7 +220,7 @@ fn lines(items: impl IntoIterator<Item: ToString>) -> String {
 }
 
 fn identity_document(instance: &Instance, region: &str, launched: SystemTime) -> String {
-    let address = instance.interfaces.first().map_or(Ipv4Addr::UNSPECIFIED, |eni| eni.addresses[0]);
+    let address = primary(instance).map_or(Ipv4Addr::UNSPECIFIED, |(_, address)| address);
     let owner = instance.interfaces.first().map(|eni| eni.owner.clone());
     let document = serde_json::json!({
         "accountId": owner,

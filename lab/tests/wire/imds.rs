@@ -213,3 +213,34 @@ async fn an_eni_appears_with_its_attach_follows_its_addresses_and_goes_with_its_
     lab.call(&[("Action", "DetachNetworkInterface"), ("AttachmentId", &attachment)]).await;
     assert_eq!(metadata.get(macs).await.lines().count(), 1, "though it is still detaching");
 }
+
+#[tokio::test]
+async fn prefixes_are_listed_apart_from_addresses_and_only_where_there_are_some() {
+    let lab = Lab::with(Times::INSTANT).await;
+    let instance = lab.launch();
+    let primary = lab.world.attached(&instance).remove(0);
+    let metadata = Metadata::of(&lab, &instance).await;
+    let below = format!("meta-data/network/interfaces/macs/{}", primary.mac);
+    assert_eq!(metadata.try_get(&format!("{below}/ipv4-prefix")).await.status, 404);
+    let call = [
+        ("Action", "AssignPrivateIpAddresses"),
+        ("NetworkInterfaceId", primary.eni.as_str()),
+        ("Ipv4PrefixCount", "2"),
+    ];
+    lab.call(&call).await;
+    assert_eq!(metadata.get(&format!("{below}/ipv4-prefix")).await, "10.0.0.16/28\n10.0.0.32/28");
+    assert_eq!(metadata.get(&format!("{below}/local-ipv4s")).await, primary.addresses[0].to_string());
+}
+
+#[tokio::test]
+async fn an_efa_only_eni_is_there_without_addresses() {
+    let lab = Lab::with(Times::INSTANT).await;
+    let instance = lab.launch();
+    let call = [("Action", "CreateNetworkInterface"), ("SubnetId", lab.subnet.as_str()), ("InterfaceType", "efa-only")];
+    let eni = lab.call(&call).await.element("networkInterfaceId");
+    lab.attach(&eni, &instance).await;
+    let metadata = Metadata::of(&lab, &instance).await;
+    let below = format!("meta-data/network/interfaces/macs/{}", lab.world.attached(&instance)[1].mac);
+    assert_eq!(metadata.get(&format!("{below}/interface-id")).await, eni);
+    assert_eq!(metadata.try_get(&format!("{below}/local-ipv4s")).await.status, 404);
+}
