@@ -13,7 +13,7 @@ use crate::{
 /// Tag with the id of the instance that an ENI belongs to (amazon-vpc-cni's).
 pub(crate) const INSTANCE_TAG: &str = "node.k8s.amazonaws.com/instance_id";
 /// Tag that keeps us away from an ENI (amazon-vpc-cni's).
-const NO_MANAGE_TAG: &str = "node.k8s.amazonaws.com/no_manage";
+pub(crate) const NO_MANAGE_TAG: &str = "node.k8s.amazonaws.com/no_manage";
 
 impl State {
     /// Takes an ENI in that was not known: just created, found attached, or left from before the ledger was lost.

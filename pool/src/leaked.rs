@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     Action, BootTime, Call, EniId, InstanceId, Now, SeenEni, State,
-    adopt::INSTANCE_TAG,
+    adopt::{INSTANCE_TAG, NO_MANAGE_TAG},
     grow::{CLUSTER_TAG, CREATED_TAG},
     pause::Scope,
     wall,
@@ -122,10 +122,12 @@ impl State {
         let us = &self.facts.as_ref()?.instance;
         let instance = InstanceId::from(seen.tags.get(INSTANCE_TAG)?.as_str());
         let marked = seen.description == format!("aws-K8S-{instance}");
+        let kept_from_us = seen.tags.get(NO_MANAGE_TAG).is_some_and(|tag| tag == "true");
         let of_cluster = self.policy.cluster.as_ref().is_some_and(|ours| seen.tags.get(CLUSTER_TAG) == Some(ours));
         // One that does not say when it was made counts from when it was first seen.
         let made = seen.tags.get(CREATED_TAG).and_then(|made| wall::seconds(made));
         let young = made.is_some_and(|made| made + YOUNG.as_secs() > now.wall);
-        (seen.attachment.is_none() && marked && !young && (instance == *us || of_cluster)).then_some(instance)
+        (seen.attachment.is_none() && marked && !kept_from_us && !young && (instance == *us || of_cluster))
+            .then_some(instance)
     }
 }
