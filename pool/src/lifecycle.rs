@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    Action, BootTime, Call, Effect, EniId, EniState, Key, NodeFacts, Now, Role, State, adopt::INSTANCE_TAG,
-    pause::Scope,
+    Action, BootTime, Call, Effect, EniId, EniState, Key, NodeFacts, Now, Refusal, Role, State,
+    adopt::INSTANCE_TAG,
+    pause::{SOMEBODY, Scope},
 };
 
 /// An ENI that could not be attached so often is deleted.
@@ -55,6 +56,10 @@ impl State {
             (EniState::Detached, _)
                 if self.attach_failures.get(id).is_some_and(|failures| *failures >= ATTACH_TRIES) =>
             {
+                // A new ENI would meet the same: not before somebody or something has changed.
+                let action = Action::AttachNetworkInterface;
+                let reason = Refusal::CloudError { action: action.name().to_owned(), code: "refused again".to_owned() };
+                self.pauses.begin(now, Scope::Action(action), SOMEBODY, reason);
                 (EniState::Leaving, Some(Call::Delete { eni: id.clone() }))
             }
             (EniState::Detached, _) => {
