@@ -42,8 +42,11 @@ impl World {
                     self.over_limit += 1;
                     return Err(fault(Kind::InstanceEniLimit));
                 }
-                let taken =
-                    self.enis.values().any(|eni| eni.attachment.as_ref().is_some_and(|at| at.device == *device));
+                let taken = self
+                    .enis
+                    .values()
+                    .filter_map(|eni| eni.attachment.as_ref())
+                    .any(|at| at.card == 0 && at.device == *device);
                 let seen = self.enis.get_mut(eni.as_str()).ok_or_else(|| fault(Kind::Gone))?;
                 if taken || seen.attachment.is_some() {
                     return Err(fault(Kind::Conflict));

@@ -95,6 +95,11 @@ impl World {
     }
 
     pub fn of_type(policy: Policy, limits: Limits) -> Self {
+        Self::in_zone(policy, limits, BTreeMap::from([(SUBNET.to_owned(), Subnet::default())]))
+    }
+
+    /// With these subnets, the primary ENI's among them.
+    pub fn in_zone(policy: Policy, limits: Limits, subnets: BTreeMap<String, Subnet>) -> Self {
         let primary = SeenEni {
             id: PRIMARY.into(),
             mac: Mac([2, 0, 0, 0, 0, 0]),
@@ -126,7 +131,7 @@ impl World {
             limits,
             enis_allowed: limits.enis,
             over_limit: 0,
-            subnets: BTreeMap::from([(SUBNET.to_owned(), Subnet::default())]),
+            subnets,
             refusing: BTreeMap::new(),
             instances: vec![INSTANCE.into()],
             news: Vec::new(),
@@ -260,7 +265,7 @@ impl World {
         panic!(
             "the pool does not come to rest: {:#?}\n{:?}",
             self.state.explain(self.now()),
-            self.calls.iter().rev().take(9)
+            self.calls.iter().rev().take(9).collect::<Vec<_>>()
         );
     }
 
