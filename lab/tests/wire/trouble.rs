@@ -175,6 +175,8 @@ async fn who_is_cut_off_gets_no_answer_no_effect_and_no_entry_in_the_log() {
     assert!(create(&lab).await.is_none());
     assert!(lab.try_call(&[("Action", "Nonsense")]).await.is_none(), "not even an error is told");
     assert!(token().await.is_some(), "metadata is another service");
+    let truth = lab.admin("GET", "/_lab/state", "").await.expect("whoever runs the lab is not cut off");
+    assert_eq!(truth.status, 200);
     lab.order("reachable", r#"{"ec2": true, "metadata": false}"#).await;
     assert!(token().await.is_none());
     assert_eq!((enis(&lab), lab.proxy.calls().len()), (1, 0));
