@@ -59,8 +59,10 @@ fn objects(node: &Node, pods: &[OldPod]) -> BTreeSet<String> {
     let names = |line: &str, what: &str| line.split([' ', '@', '/']).any(|word| word == what);
     let theirs =
         |line: &&str| pods.iter().any(|pod| names(line, pod.link()) || names(line, &pod.address().to_string()));
-    // States of links change by themselves.
-    lines.lines().filter(theirs).map(|line| line.split_whitespace().take(5).collect::<Vec<_>>().join(" ")).collect()
+    // A link comes up, and its route with it, some time after its other end did.
+    let settled = |word: &&str| !["UP", "DOWN", "LOWERLAYERDOWN", "linkdown"].contains(word) && !word.starts_with('<');
+    let words = |line: &str| line.split_whitespace().filter(settled).collect::<Vec<_>>().join(" ");
+    lines.lines().filter(theirs).map(words).collect()
 }
 
 /// Every old pod talks with the other node, with its neighbour, and with a new pod.
@@ -158,7 +160,7 @@ fn with_its_checkpoint_every_pod_keeps_its_address_until_its_del() {
 
 #[test]
 fn without_its_checkpoint_no_address_in_use_is_allocated() {
-    let (lab, legacy) = prepared("takeover-bare");
+    let (lab, legacy) = prepared("unremembered");
     let node = &lab.nodes()[0];
     let old = &legacy.pods;
     fs::remove_file(legacy.checkpoint()).expect("there was a file");
@@ -187,7 +189,7 @@ fn without_its_checkpoint_no_address_in_use_is_allocated() {
 
 #[test]
 fn a_checkpoint_that_cannot_be_used_is_named_and_the_kernel_decides() {
-    let (lab, legacy) = prepared("takeover-garbage");
+    let (lab, legacy) = prepared("misremembered");
     let node = &lab.nodes()[0];
     let text = fs::read(legacy.checkpoint()).expect("a file");
     fs::write(legacy.checkpoint(), &text[..text.len() / 2]).expect("cut");
