@@ -6,6 +6,7 @@ use std::{io::Write as _, path::Path, process::ExitCode, sync::Arc, time::Durati
 
 use anyhow::{Context as _, bail};
 use pool::Event;
+use rustix::process::Signal;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
@@ -247,6 +248,8 @@ fn stop_signal() -> anyhow::Result<watch::Receiver<bool>> {
     let (tell, stop) = watch::channel(false);
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    // By default a write beyond a limit on the size of files ends the process; listened for, it is an error like that of a full disk.
+    drop(signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).context("listening for SIGXFSZ")?);
     tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
