@@ -4,14 +4,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pool::{Event, Refusal};
+use pool::{Event, FoundLease, Origin, Refusal};
 
 use super::{
     clock::VirtualClock,
     disk::Disk,
     ec2::Wire,
     kernel::{self, Worker},
-    scenario::Luck,
+    pods,
+    scenario::{ARRIVES, Luck},
+    script,
     truth::Ended,
     witness::Witnessed,
     world::Sim,
@@ -38,9 +40,16 @@ pub(crate) async fn keep(sim: Arc<Sim>, node: usize) {
 }
 
 async fn run_one(sim: &Arc<Sim>, node: usize) {
+    let found = forget(sim, node).await;
     let (daemon, policy, seed) = {
-        let mut world = sim.lock();
+        let mut guard = sim.lock();
+        let world = &mut *guard;
         let seed = world.scenario.seed;
+        if let Some(other) = &mut world.scenario.other_policy
+            && world.fates.chance(300)
+        {
+            std::mem::swap(&mut world.machines[node].policy, other);
+        }
         let machine = &mut world.machines[node];
         machine.daemon += 1;
         machine.dead = false;
@@ -58,7 +67,12 @@ async fn run_one(sim: &Arc<Sim>, node: usize) {
         policy,
     );
     let Ok((handle, looped)) = started else { return };
+    if !found.is_empty() {
+        handle.send(Event::Found(found));
+    }
     sim.lock().machines[node].handle = Some(handle);
+    script::demand(sim, node);
+    sim.spawn(kernel_looks(Arc::clone(sim), node, daemon));
     sim.spawn(metadata(Arc::clone(sim), node, daemon));
     sim.spawn(spool(Arc::clone(sim), node, daemon));
     let looped = looped.run();
@@ -76,6 +90,62 @@ async fn run_one(sim: &Arc<Sim>, node: usize) {
                 return;
             }
         }
+    }
+}
+
+/// Now and then the ledger is lost: what pods hold is found in the kernel.
+async fn forget(sim: &Arc<Sim>, node: usize) -> Vec<FoundLease> {
+    let lost = {
+        let mut guard = sim.lock();
+        let world = &mut *guard;
+        let of = world.scenario.faults.forgets;
+        world.faulty && world.machines[node].daemon > 0 && world.fates.chance(of)
+    };
+    if !lost {
+        return Vec::new();
+    }
+    // What was under way has arrived: nobody could know of it.
+    tokio::time::sleep(ARRIVES * 2).await;
+    let mut guard = sim.lock();
+    let world = &mut *guard;
+    world.say(sim.elapsed(), format_args!("n{node} the ledger is lost"));
+    world.truth.forget(node);
+    let machine = &mut world.machines[node];
+    machine.disk.clear();
+    machine.forgot = true;
+    let found = world.truth.on(node).map(|(key, live)| FoundLease {
+        key: key.clone(),
+        pod: pods::pod(key),
+        link: format!("eni{}", key.container),
+        address: live.address,
+        origin: Origin::Found,
+    });
+    found.collect()
+}
+
+/// What the kernel has, every few seconds: pods' links, and what is not ours.
+async fn kernel_looks(sim: Arc<Sim>, node: usize, daemon: u64) {
+    loop {
+        let (handle, links, strange) = {
+            let world = sim.lock();
+            if !world.alive(node, daemon) {
+                return;
+            }
+            let machine = &world.machines[node];
+            (machine.handle.clone(), machine.links.clone(), machine.strange.clone())
+        };
+        let Some(handle) = handle else { return };
+        handle.send(Event::Foreign(strange.clone()));
+        handle.send(Event::Sandboxes(links));
+        if handle.read(|_, _| ()).await.is_some() {
+            let mut world = sim.lock();
+            let used: Vec<_> = world.truth.on(node).map(|(_, live)| live.address).collect();
+            let strange = strange.into_iter().filter(|address| !used.contains(address));
+            let kept_off = strange.filter(|address| world.machines[node].strange.contains(address)).collect();
+            world.machines[node].kept_off = kept_off;
+        }
+        let rest = if sim.lock().faulty { LOOK * 5 } else { LOOK * 60 };
+        tokio::time::sleep(rest).await;
     }
 }
 
@@ -143,6 +213,8 @@ async fn spool(sim: Arc<Sim>, node: usize, daemon: u64) {
                 None => return,
             }
         }
-        tokio::time::sleep(LOOK).await;
+        // Nothing is left there at the end, and looking is all that would happen.
+        let rest = if sim.lock().faulty { LOOK } else { LOOK * 10 };
+        tokio::time::sleep(rest).await;
     }
 }

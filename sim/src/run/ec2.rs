@@ -74,6 +74,9 @@ impl Wire {
         let mut guard = self.sim.lock();
         let world = &mut *guard;
         world.tally.calls += 1;
+        if !matches!(call, Call::Leaked { .. } | Call::Subnets { .. } | Call::Instances { .. }) {
+            *world.machines[self.node].asked.entry(call.action().name()).or_default() += 1;
+        }
         world.say(self.sim.elapsed(), format_args!("n{} calls {}", self.node, told(call)));
         world.sent(self.node, call);
         let faults = if world.faulty { world.scenario.faults.clone() } else { Faults::none() };
@@ -170,7 +173,8 @@ impl World {
     fn honest(&mut self, node: usize, call: &Call, answer: Result<Answer, Error>) -> Result<Answer, Error> {
         let Err(error) = &answer else { return answer };
         let limit = matches!(error.kind, Kind::InstanceEniLimit | Kind::AddressLimit);
-        if limit && !self.meddled && self.scenario.faults.settles() {
+        self.machines[node].denials += 1;
+        if limit && !self.meddled && !self.machines[node].forgot && self.scenario.faults.settles() {
             self.broken(Invariant::Limits, format!("{} to {} of n{node}", error.message, told(call)));
         }
         if error.kind == Kind::TokenMismatch {
@@ -210,6 +214,9 @@ impl World {
     /// Nothing that is taken away is in use, and the kernel has let go of it.
     fn takes_away(&mut self, now: BootTime, node: usize, call: &Call) {
         let Some(eni) = call.eni() else { return };
+        if matches!(call, Call::Detach { .. } | Call::Delete { .. }) && !self.is_ours(node, eni.as_str()) {
+            self.broken(Invariant::NotOurs, format!("{} of n{node}", told(call)));
+        }
         let holding = self.holding(eni.as_str());
         let blocks: Vec<Block> = match call {
             Call::Unassign { addresses, prefixes, .. } => {
@@ -239,6 +246,15 @@ impl World {
         }
     }
 
+    /// Made by this node: both the description and the tag say so.
+    fn is_ours(&self, node: usize, eni: &str) -> bool {
+        let instance = self.machines[node].instance.as_str();
+        self.vpc.enis.get(eni).is_none_or(|eni| {
+            eni.description == format!("aws-K8S-{instance}")
+                && eni.tags.get("node.k8s.amazonaws.com/instance_id").is_some_and(|owner| owner == instance)
+        })
+    }
+
     /// What EC2 has on an ENI for pods.
     pub(crate) fn holding(&self, eni: &str) -> Vec<Block> {
         let Some(eni) = self.vpc.enis.get(eni) else { return Vec::new() };
@@ -250,7 +266,8 @@ impl World {
     fn blame(&mut self, node: usize, now: BootTime, error: &Error) {
         let reason = match error.kind {
             Kind::Throttled => "Throttled",
-            Kind::NoFreeAddresses | Kind::NoFreePrefix => "SubnetExhausted",
+            Kind::NoFreeAddresses => "SubnetExhausted",
+            Kind::NoFreePrefix => "PrefixFragmented",
             Kind::InstanceEniLimit => "EniLimit",
             Kind::AccountEniQuota => "AccountQuota",
             Kind::AddressLimit => "AddressLimit",

@@ -56,8 +56,12 @@ impl World {
                 return broken(Invariant::Ledger, format!("the intent {intent:?} is not in the ledger"));
             }
         }
-        for (key, live) in self.truth.on(node) {
+        for (key, live) in self.truth.on(node).filter(|_| state.facts().is_some()) {
             let lease = state.lease(key);
+            // Found in the kernel, and EC2 has not confirmed the address yet.
+            if lease.is_none() && disk.contains_key(&Key::Found(live.address)) {
+                continue;
+            }
             let holds = lease.is_some_and(|lease| {
                 lease.attachments.iter().any(|attachment| attachment.addresses.contains(&live.address))
             });

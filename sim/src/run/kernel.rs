@@ -127,10 +127,16 @@ impl World {
     }
 
     fn want(&mut self, node: usize, wanted: Vec<WantedEni>) {
+        // Without its ledger a daemon knows of no ENI at first, and leaves the kernel alone until it knows the primary one.
+        let forgot = self.machines[node].forgot;
+        let same = |live: &super::truth::Live| {
+            wanted.iter().any(|eni| eni.eni == live.eni && (forgot || eni.slot == live.slot))
+        };
         let lost = self
             .truth
             .on(node)
-            .find(|(_, live)| !wanted.iter().any(|eni| eni.eni == live.eni && eni.slot == live.slot))
+            .filter(|_| !forgot || wanted.iter().any(|eni| eni.device.0 == 0))
+            .find(|(_, live)| !same(live))
             .map(|(key, live)| {
                 format!("{key} has {} on {}, which the kernel shall not carry as before", live.address, live.eni)
             });

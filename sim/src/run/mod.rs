@@ -37,7 +37,8 @@ use self::{
 };
 use crate::{
     Request, Response, Settings, StaleReads, Vpc,
-    requests::{CreateSubnet, LaunchEni, LaunchInterface, NewEni, RunInstances, Tags},
+    requests::{CreateNetworkInterface, CreateSubnet, LaunchEni, LaunchInterface, NewEni, RunInstances, Tags},
+    responses::Subnet,
 };
 
 /// Plays a scenario to its end, or until something does not hold.
@@ -98,10 +99,18 @@ fn world(scenario: &Scenario) -> World {
     else {
         unreachable!("a create of a VPC answers with one")
     };
-    let wanted = CreateSubnet { vpc: network.id.clone(), cidr: scenario.subnet, zone: None, tags: Tags::new() };
-    let Response::CreateSubnet(subnet) = must(&mut vpc, Request::CreateSubnet(wanted)) else {
-        unreachable!("a create of a subnet answers with one")
+    let mut subnet = |vpc: &mut Vpc, cidr, tags| {
+        let wanted = CreateSubnet { vpc: network.id.clone(), cidr, zone: None, tags };
+        let Response::CreateSubnet(subnet) = must(vpc, Request::CreateSubnet(wanted)) else {
+            unreachable!("a create of a subnet answers with one")
+        };
+        subnet
     };
+    let first = subnet(&mut vpc, scenario.subnet, Tags::new());
+    if let Some(cidr) = scenario.second_subnet {
+        subnet(&mut vpc, cidr, Tags::from([("kubernetes.io/role/cni".to_owned(), "1".to_owned())]));
+    }
+    let subnet = first;
     let mut machines = Vec::new();
     for _ in 0..scenario.nodes {
         let first = LaunchInterface {
@@ -121,7 +130,21 @@ fn world(scenario: &Scenario) -> World {
         };
         machines.push(machine(scenario, &vpc, &made.instances[0].id));
     }
+    neighbours(scenario, &mut vpc, &mut ids, &subnet);
     World::new(scenario.clone(), vpc, ids, machines)
+}
+
+/// Others have addresses of the subnet, here and there: there may be no whole /28 left.
+fn neighbours(scenario: &Scenario, vpc: &mut Vpc, ids: &mut Luck, subnet: &Subnet) {
+    let mut luck = Luck::new(scenario.seed, "neighbours");
+    let hosts: Vec<_> = scenario.subnet.hosts().collect();
+    for _ in 0..scenario.neighbours {
+        let primary = Some(*luck.one_of(&hosts));
+        let eni = NewEni { subnet: subnet.id.clone(), primary, ..NewEni::default() };
+        let wanted = CreateNetworkInterface { eni, ..CreateNetworkInterface::default() };
+        // An address that somebody has already stays his.
+        drop(vpc.ec2(Duration::ZERO, &mut ids.0, Request::CreateNetworkInterface(wanted)));
+    }
 }
 
 fn machine(scenario: &Scenario, vpc: &Vpc, instance: &str) -> Machine {
@@ -148,6 +171,13 @@ fn machine(scenario: &Scenario, vpc: &Vpc, instance: &str) -> Machine {
         wanted: Vec::new(),
         carried: BTreeSet::new(),
         routes: BTreeSet::new(),
+        links: BTreeSet::new(),
+        bound: BTreeSet::new(),
+        strange: BTreeSet::new(),
+        kept_off: BTreeSet::new(),
+        forgot: false,
+        asked: BTreeMap::new(),
+        denials: 0,
         network: false,
         announce: false,
         stopping: false,

@@ -33,6 +33,11 @@ pub(crate) fn key(number: u64) -> LeaseKey {
     LeaseKey { container: format!("c{number}"), ifname: "eth0".to_owned() }
 }
 
+/// The pod of a sandbox.
+pub(crate) fn pod(key: &LeaseKey) -> Pod {
+    Pod { namespace: "default".to_owned(), name: key.container.clone(), uid: String::new() }
+}
+
 /// One ADD, by a plugin that starts now and reaches the daemon after a while.
 pub(crate) async fn add(sim: Arc<Sim>, node: usize, key: LeaseKey, wait: Duration, patience: Duration) -> Outcome {
     let started = sim.now();
@@ -57,7 +62,7 @@ async fn ask(sim: &Arc<Sim>, node: usize, key: &LeaseKey, started: BootTime, pat
     let deadline = started.after(patience);
     let allocation = Allocation {
         key: key.clone(),
-        pod: Pod { namespace: "default".to_owned(), name: key.container.clone(), uid: String::new() },
+        pod: pod(key),
         link: format!("eni{}", key.container),
         netns: format!("/run/netns/{}", key.container),
         started,
@@ -102,6 +107,7 @@ pub(crate) async fn del(sim: Arc<Sim>, node: usize, key: LeaseKey, wait: Duratio
     {
         let mut world = sim.lock();
         world.truth.leaves(&holder, started);
+        world.machines[node].links.remove(&key);
         world.tally.released += 1;
     }
     tokio::time::sleep(wait).await;
@@ -160,6 +166,12 @@ impl World {
         let live = Live { started, ..told };
         let checked = self.truth.told(now, &holder, live, cooling);
         self.holds(checked);
+        if self.machines[node].kept_off.contains(&address) {
+            self.broken(Invariant::KeptOff, format!("{key} gets {address}, which something else uses"));
+        }
+        if self.truth.live(&holder).is_some() {
+            self.machines[node].links.insert(key.clone());
+        }
     }
 
     /// A refusal's reason is true.
@@ -167,10 +179,14 @@ impl World {
         /// Pauses grow to 5 minutes and half of that.
         const LONGEST: Duration = Duration::from_mins(8);
         let machine = &self.machines[node];
+        // DescribeSubnets says it, too.
+        let empty = self.vpc.subnets.values().any(|subnet| subnet.book.free() <= 1);
         let said = |name: &str| machine.reasons.get(name).is_some_and(|at| now.since(*at) <= LONGEST);
         let true_enough = match refusal {
             Refusal::WarmingUp | Refusal::Verifying => true,
+            Refusal::SubnetExhausted { .. } if empty => true,
             Refusal::SubnetExhausted { .. }
+            | Refusal::PrefixFragmented { .. }
             | Refusal::AddressLimit
             | Refusal::AccountQuota
             | Refusal::Throttled { .. }

@@ -21,8 +21,16 @@ pub struct Scenario {
     pub instance_type: &'static str,
     /// The subnet; a small one runs out of addresses.
     pub subnet: Ipv4Net,
+    /// Another subnet of the zone, tagged for pods.
+    pub second_subnet: Option<Ipv4Net>,
+    /// Addresses of the subnet that others hold, here and there.
+    pub neighbours: usize,
     /// Settings of every node.
     pub policy: Policy,
+    /// The node comes back with these settings from some of its restarts, and then with the first ones again.
+    pub other_policy: Option<Policy>,
+    /// Kubernetes says which pods are bound to a node.
+    pub kubernetes: bool,
     /// How long EC2's transitions take.
     pub times: Times,
     /// Pods that come and go.
@@ -52,6 +60,8 @@ pub struct Churn {
     pub reborn: u32,
     /// Of 1,000 happenings: an ADD is repeated.
     pub repeated: u32,
+    /// Of 1,000 happenings: a sandbox vanishes without a DEL.
+    pub vanishing: u32,
 }
 
 /// What goes wrong. All zero: nothing.
@@ -77,8 +87,12 @@ pub struct Faults {
     pub disk: u32,
     /// Metadata does not tell the node's facts at first.
     pub late_facts: bool,
+    /// Of 1,000 starts: the ledger is lost.
+    pub forgets: u32,
     /// ENIs that others attach to the node and take away.
     pub foreign: usize,
+    /// Of 1,000 happenings: something that is not ours uses an address of the node, or stops to.
+    pub strange_routes: u32,
 }
 
 /// When a daemon dies. A step is a commit, an effect or an answer; each has a before and an after.
@@ -106,7 +120,9 @@ impl Faults {
             stale: Duration::ZERO,
             disk: 0,
             late_facts: false,
+            forgets: 0,
             foreign: 0,
+            strange_routes: 0,
         }
     }
 
@@ -136,18 +152,21 @@ impl Scenario {
         let times = if luck.chance(200) {
             Times::INSTANT
         } else {
-            Times {
-                attach: luck.between(ms(100)..ms(4_000)),
-                device: luck.between(ms(50)..ms(9_000)),
-                ..Times::default()
-            }
+            let (attach, device) = (luck.between(ms(100)..ms(4_000)), luck.between(ms(50)..ms(9_000)));
+            Times { attach, device, ..Times::default() }
         };
+        let policy = policy(&mut luck);
+        let second = *luck.one_of(&["10.0.64.0/28", "10.0.64.0/24"]);
         Self {
             seed,
             nodes: if luck.chance(300) { 2 } else { 1 },
             instance_type,
             subnet: subnet.parse().expect("one of the above"),
-            policy: policy(&mut luck),
+            second_subnet: luck.chance(300).then(|| second.parse().expect("one of the above")),
+            neighbours: if luck.chance(300) { luck.index(20) } else { 0 },
+            other_policy: luck.chance(200).then(|| Policy { prefixes: !policy.prefixes, ..policy.clone() }),
+            policy,
+            kubernetes: luck.chance(400),
             times,
             churn: churn(&mut luck),
             faults: faults(&mut luck),
@@ -168,19 +187,26 @@ impl Scenario {
 }
 
 fn policy(luck: &mut Luck) -> Policy {
-    let warm = match luck.below(4) {
+    let prefixes = luck.chance(350);
+    let warm = match luck.below(8) {
         0 => Warm::Enis(luck.below(3)),
         1 => Warm::Enis(1),
+        2 => Warm::Demand,
+        3 | 4 if prefixes => Warm::Prefixes(luck.below(3)),
         _ => Warm::Addresses { warm: luck.below(6), minimum: luck.below(12) },
     };
     let cooling = *luck.one_of(&[0, 1, 5, 30, 30, 60]);
     Policy {
         warm,
+        prefixes,
         max_eni: luck.chance(300).then(|| 1 + luck.below(4)),
-        max_pods: luck.chance(300).then(|| 1 + luck.below(30)),
+        max_pods: luck.chance(300).then(|| 1 + luck.below(40)),
         cooling: Duration::from_secs(cooling),
+        early_reuse: luck.chance(150),
         shrink_after: Duration::from_secs(*luck.one_of(&[0, 5, 60, 60])),
-        subnet_discovery: luck.chance(300),
+        reclaim_after: Duration::from_secs(*luck.one_of(&[20, 60])),
+        subnet_discovery: luck.chance(700),
+        cluster: luck.chance(500).then(|| "berth".to_owned()),
         ..Policy::default()
     }
 }
@@ -196,6 +222,7 @@ fn churn(luck: &mut Luck) -> Churn {
         overtaken: *luck.one_of(&[0, 50, 200]),
         reborn: *luck.one_of(&[0, 100, 400]),
         repeated: *luck.one_of(&[0, 50]),
+        vanishing: *luck.one_of(&[0, 0, 30]),
     }
 }
 
@@ -205,6 +232,7 @@ fn faults(luck: &mut Luck) -> Faults {
         return clean;
     }
     let slowest = *luck.one_of(&[300, 300, 3_000]);
+    let stale = *luck.one_of(&[ms(0), ms(0), ms(1_000), SETTLES]);
     Faults {
         latency: ms(5)..ms(slowest),
         lost_before: *luck.one_of(&[0, 20, 100]),
@@ -213,10 +241,13 @@ fn faults(luck: &mut Luck) -> Faults {
         unreachable: *luck.one_of(&[0, 0, 50]),
         refused: *luck.one_of(&[0, 0, 100]),
         throttle: luck.chance(250).then(|| (f64::from(1 + luck.below(5)), 0.2 + f64::from(luck.below(10)) / 5.0)),
-        stale: *luck.one_of(&[ms(0), ms(0), ms(1_000), SETTLES, Duration::from_secs(60)]),
+        stale,
         disk: *luck.one_of(&[0, 0, 0, 10]),
         late_facts: luck.chance(200),
+        // Without its ledger a daemon has no defence against reads that show what it gave back.
+        forgets: if stale.is_zero() { *luck.one_of(&[0, 0, 200]) } else { 0 },
         foreign: if luck.chance(150) { 1 + luck.index(2) } else { 0 },
+        strange_routes: *luck.one_of(&[0, 0, 0, 30]),
     }
 }
 

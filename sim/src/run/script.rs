@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pool::LeaseKey;
+use pool::{Event, LeaseKey};
 
 use super::{
     pods::{self, Outcome},
@@ -26,7 +26,7 @@ pub(crate) async fn play(sim: &Arc<Sim>) {
     let churn = &scenario.churn;
     let mut number = 0;
     for _ in 0..scenario.events * 2 {
-        if over(sim, scenario.events) {
+        if over(sim, scenario.events) || number >= scenario.events {
             return;
         }
         let pause = luck.between(churn.pause.clone());
@@ -42,6 +42,10 @@ pub(crate) async fn play(sim: &Arc<Sim>) {
             let key = luck.one_of(&running).clone();
             let again = pods::add(Arc::clone(sim), node, key, Duration::ZERO, churn.patience);
             sim.spawn(async move { drop(again.await) });
+        } else if luck.chance(churn.vanishing) && !running.is_empty() {
+            vanish(sim, node, luck.one_of(&running));
+        } else if luck.chance(scenario.faults.strange_routes) {
+            strange(sim, node);
         } else if luck.chance(5) {
             stop(sim, node);
         } else if luck.chance(20) && scenario.faults.foreign > 0 {
@@ -62,6 +66,18 @@ pub(crate) async fn play(sim: &Arc<Sim>) {
     }
 }
 
+/// Kubernetes says which pods are bound to the node.
+pub(crate) fn demand(sim: &Sim, node: usize) {
+    let (handle, bound) = {
+        let world = sim.lock();
+        let machine = &world.machines[node];
+        (machine.handle.clone().filter(|_| world.scenario.kubernetes && !machine.dead), machine.bound.clone())
+    };
+    if let Some(handle) = handle {
+        handle.send(Event::Demand(bound));
+    }
+}
+
 fn over(sim: &Sim, events: u64) -> bool {
     let world = sim.lock();
     world.events >= events || world.violation.is_some()
@@ -71,6 +87,8 @@ fn over(sim: &Sim, events: u64) -> bool {
 fn come(sim: &Arc<Sim>, node: usize, key: LeaseKey, luck: &mut Luck) {
     let churn = sim.lock().scenario.churn.clone();
     let wait = if luck.chance(50) { luck.between(Duration::ZERO..Duration::from_secs(3)) } else { Duration::ZERO };
+    sim.lock().machines[node].bound.insert(pods::pod(&key));
+    demand(sim, node);
     let add = pods::add(Arc::clone(sim), node, key.clone(), wait, churn.patience);
     let overtaken = luck.chance(churn.overtaken).then(|| luck.between(Duration::ZERO..Duration::from_secs(4)));
     let again = luck.chance(100);
@@ -80,6 +98,7 @@ fn come(sim: &Arc<Sim>, node: usize, key: LeaseKey, luck: &mut Luck) {
             let adding = Arc::clone(&own);
             adding.spawn(async move { drop(add.await) });
             tokio::time::sleep(after).await;
+            own.lock().machines[node].bound.remove(&pods::pod(&key));
             return pods::del(own, node, key, Duration::ZERO).await;
         }
         let mut outcome = add.await;
@@ -87,6 +106,8 @@ fn come(sim: &Arc<Sim>, node: usize, key: LeaseKey, luck: &mut Luck) {
             outcome = pods::add(Arc::clone(&own), node, key.clone(), Duration::ZERO, churn.patience).await;
         }
         if outcome != Outcome::Served {
+            own.lock().machines[node].bound.remove(&pods::pod(&key));
+            demand(&own, node);
             pods::del(own, node, key, Duration::ZERO).await;
         }
     });
@@ -98,6 +119,8 @@ fn go(sim: &Arc<Sim>, node: usize, key: LeaseKey, luck: &mut Luck) {
     let wait = if luck.chance(50) { luck.between(Duration::ZERO..Duration::from_secs(3)) } else { Duration::ZERO };
     let reborn = luck.chance(churn.reborn).then(|| luck.between(Duration::from_millis(1)..Duration::from_secs(4)));
     let twice = luck.chance(50);
+    sim.lock().machines[node].bound.remove(&pods::pod(&key));
+    demand(sim, node);
     let own = Arc::clone(sim);
     let del = pods::del(Arc::clone(sim), node, key.clone(), wait);
     sim.spawn(async move {
@@ -115,6 +138,34 @@ fn go(sim: &Arc<Sim>, node: usize, key: LeaseKey, luck: &mut Luck) {
             pods::del(own, node, key, Duration::ZERO).await;
         }
     });
+}
+
+/// A sandbox is gone, and no DEL comes for it.
+fn vanish(sim: &Sim, node: usize, key: &LeaseKey) {
+    let mut world = sim.lock();
+    world.say(sim.elapsed(), format_args!("n{node} {key} vanishes"));
+    world.truth.vanishes(sim.now(), &(node, key.clone()));
+    world.machines[node].links.remove(key);
+    world.machines[node].bound.remove(&pods::pod(key));
+}
+
+/// Something else begins to use an address of the node that no pod has, or ends.
+fn strange(sim: &Sim, node: usize) {
+    let mut guard = sim.lock();
+    let world = &mut *guard;
+    if !world.machines[node].strange.is_empty() && world.fates.chance(500) {
+        world.machines[node].strange.clear();
+        world.machines[node].kept_off.clear();
+        return;
+    }
+    let used = |address: &std::net::Ipv4Addr| world.truth.on(node).any(|(_, live)| live.address == *address);
+    let wanted = world.machines[node].wanted.iter().flat_map(|eni| eni.addresses.iter().copied());
+    let idle: Vec<_> = wanted.filter(|address| !used(address)).collect();
+    if !idle.is_empty() {
+        let address = *world.fates.one_of(&idle);
+        world.say(sim.elapsed(), format_args!("n{node} something else uses {address}"));
+        world.machines[node].strange.insert(address);
+    }
 }
 
 /// The daemon is stopped in good order.

@@ -13,6 +13,10 @@ pub enum Invariant {
     OneHolder,
     /// A sandbox's address is on an ENI of its node, by EC2's own books.
     AddressIsOurs,
+    /// No address is leased that something else on the node uses.
+    KeptOff,
+    /// What others made is neither detached nor deleted.
+    NotOurs,
     /// No address is taken from an ENI while a sandbox has it, or had it a cooling time ago.
     NotUnderAPod,
     /// A released address is not leased before its cooling time is over.

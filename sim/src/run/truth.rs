@@ -110,6 +110,21 @@ impl Truth {
         }
     }
 
+    /// A sandbox is gone, and nobody says so.
+    pub(crate) fn vanishes(&mut self, now: BootTime, holder: &Holder) {
+        if let Some(live) = self.live.remove(holder) {
+            self.holders.remove(&live.address);
+            let left = Left { node: holder.0, key: holder.1.clone(), began: now, ended: Some(now) };
+            self.left.insert(live.address, left);
+        }
+    }
+
+    /// The node's ledger is lost: which addresses cool, and which sandboxes were deleted, nobody can know any more.
+    pub(crate) fn forget(&mut self, node: usize) {
+        self.left.retain(|_, left| left.node != node);
+        self.answered.retain(|(on, _), _| *on != node);
+    }
+
     /// A DEL that started then was answered, or left in the spool.
     pub(crate) fn left(&mut self, now: BootTime, holder: &Holder, started: BootTime, how: Ended) {
         if how == Ended::Answered {

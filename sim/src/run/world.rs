@@ -4,12 +4,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use node::Handle;
-use pool::{Block, BootTime, Entry, InstanceId, Key, LeaseKey, NodeFacts, Policy, WantedEni};
+use pool::{Block, BootTime, Entry, InstanceId, Key, LeaseKey, NodeFacts, Pod, Policy, WantedEni};
 use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 
 use super::{
@@ -44,6 +45,20 @@ pub(crate) struct Machine {
     pub(crate) carried: BTreeSet<String>,
     /// `unreachable` routes in the kernel.
     pub(crate) routes: BTreeSet<Block>,
+    /// Sandbox interfaces whose host links are in the kernel.
+    pub(crate) links: BTreeSet<LeaseKey>,
+    /// Pods that are bound to the node.
+    pub(crate) bound: BTreeSet<Pod>,
+    /// Addresses that something else uses.
+    pub(crate) strange: BTreeSet<Ipv4Addr>,
+    /// Those of them that the pool was told of before anybody got them.
+    pub(crate) kept_off: BTreeSet<Ipv4Addr>,
+    /// The ledger was lost in this daemon's time or before.
+    pub(crate) forgot: bool,
+    /// Calls but those that are made once an hour, by action.
+    pub(crate) asked: BTreeMap<&'static str, u64>,
+    /// Times that EC2 said no.
+    pub(crate) denials: u64,
     /// Metadata has been read since the daemon started.
     pub(crate) network: bool,
     /// All that is carried is told again.
