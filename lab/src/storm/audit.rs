@@ -16,7 +16,7 @@ use datapath::{
     names::{Numbering, Slot},
     node::link_of,
 };
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4AddrRange, Ipv4Net};
 use sim::Attached;
 
 use super::books::Books;
@@ -42,21 +42,31 @@ pub fn audit(lab: &Lab, pods: &[Pod]) -> Vec<String> {
     wrong
 }
 
-/// What keeps a node without pods from its minimum: the spare addresses, and no ENI but the first that has none of them.
+/// What keeps a node without pods from its minimum: one ENI, and the spare addresses.
 pub fn above_minimum(lab: &Lab, spare: usize) -> Vec<String> {
     let mut wrong = Vec::new();
     for node in lab.nodes() {
         let attached = lab.world().attached(node.instance());
-        let addresses: usize = attached.iter().map(|eni| eni.addresses.len().saturating_sub(1)).sum();
-        let idle = attached.iter().skip(1).filter(|eni| eni.addresses.len() <= 1).count();
-        if addresses != spare || idle > 0 {
+        let addresses = attached.iter().flat_map(for_pods).count();
+        if addresses != spare || attached.len() != 1 {
             let (name, enis) = (node.name(), attached.len());
             wrong.push(format!(
-                "node {name}: EC2 has {addresses} addresses on {enis} ENIs, {idle} of them idle; the minimum is {spare} and none"
+                "node {name}: EC2 has {addresses} addresses for pods on {enis} ENIs, the minimum is {spare} on one"
             ));
         }
     }
     wrong
+}
+
+/// The addresses of an ENI that pods may have.
+pub(super) fn for_pods(eni: &Attached) -> impl Iterator<Item = Ipv4Addr> {
+    let singles = eni.addresses.iter().skip(1).copied();
+    singles.chain(eni.prefixes.iter().flat_map(|prefix| Ipv4AddrRange::new(prefix.network(), prefix.broadcast())))
+}
+
+/// The same as the kernel is told of them: whole prefixes.
+fn confirmed(eni: &Attached) -> impl Iterator<Item = Ipv4Net> {
+    eni.addresses.iter().skip(1).map(|address| Ipv4Net::from(*address)).chain(eni.prefixes.iter().copied())
 }
 
 /// ENIs that are nobody's: everything in this VPC is made by a launch, or by a daemon for its own node.
@@ -177,11 +187,8 @@ impl<'a> Scene<'a> {
     fn pool_and_ec2(&self) -> Vec<String> {
         let pool: BTreeSet<(&str, Ipv4Addr)> =
             self.books.addresses().into_iter().map(|(address, (eni, _))| (eni, address)).collect();
-        let ec2: BTreeSet<(&str, Ipv4Addr)> = self
-            .attached
-            .iter()
-            .flat_map(|eni| eni.addresses.iter().skip(1).map(|address| (eni.eni.as_str(), *address)))
-            .collect();
+        let ec2: BTreeSet<(&str, Ipv4Addr)> =
+            self.attached.iter().flat_map(|eni| for_pods(eni).map(|address| (eni.eni.as_str(), address))).collect();
         let leaked =
             ec2.difference(&pool).map(|(eni, address)| format!("EC2 has {address} on {eni}, the pool has not"));
         let invented =
@@ -267,7 +274,7 @@ impl<'a> Scene<'a> {
                     link: Link { name: link.name.clone(), index: link.index },
                     address: eni.addresses[0],
                     subnet: eni.subnet_cidr,
-                    confirmed: eni.addresses.iter().skip(1).map(|address| Ipv4Net::from(*address)).collect(),
+                    confirmed: confirmed(eni).collect(),
                 }),
                 // Said elsewhere.
                 (None, _) => {}

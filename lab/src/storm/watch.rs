@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Storm, record::Tenant};
+use super::{Storm, audit::for_pods, record::Tenant};
 use crate::kernel;
 
 /// Between two looks.
@@ -30,7 +30,7 @@ fn look(storm: &Storm<'_>) {
         .lab
         .nodes()
         .iter()
-        .map(|node| storm.lab.world().attached(node.instance()).into_iter().flat_map(|eni| eni.addresses).collect())
+        .map(|node| storm.lab.world().attached(node.instance()).iter().flat_map(for_pods).collect())
         .collect();
     // Who went meanwhile is none of our business.
     let after = storm.record.tenants();

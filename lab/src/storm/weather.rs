@@ -65,19 +65,12 @@ pub(super) fn note_calls(storm: &Storm<'_>) {
 fn trouble(rng: &mut StdRng) -> Trouble {
     match rng.random_range(0..100) {
         0..25 => Trouble { latency: usual_latency(), ..Trouble::default() },
-        25..60 => with_tokens(Trouble::storm(rng.random())),
+        25..60 => Trouble::storm(rng.random()),
         _ => {
             let injections = (0..2).map(|_| one(rng)).collect();
             Trouble { seed: rng.random(), latency: usual_latency(), injections, ..Trouble::default() }
         }
     }
-}
-
-/// EC2 answers a token that it knows before it looks at anything else: a create that it carried out is never refused for want
-/// of addresses when it is repeated.
-fn with_tokens(mut trouble: Trouble) -> Trouble {
-    trouble.injections.retain(|injection| injection.action != Some(Action::CreateNetworkInterface));
-    trouble
 }
 
 fn one(rng: &mut StdRng) -> Injection {
