@@ -54,7 +54,7 @@ impl State {
     }
 
     fn read_times(&self) -> impl Iterator<Item = (EniId, BootTime)> {
-        let doubts = self.intents.values().filter_map(|intent| {
+        let doubts = self.intents.values().filter(|intent| !intent.is_repeated()).filter_map(|intent| {
             let eni = intent.call.eni()?;
             intent.doubt.as_ref().and_then(|doubt| doubt.next).map(|next| (eni.clone(), next))
         });
@@ -202,9 +202,6 @@ impl State {
                             (Ask::Addresses(_), Block::Address(_)) | (Ask::Prefixes(_), Block::Prefix(_))
                         )
                 }),
-                Call::Unassign { addresses, prefixes, .. } => {
-                    !blocks(addresses.clone(), prefixes.clone()).any(|block| shown.contains(&block))
-                }
                 _ => continue,
             };
             if shows {
@@ -229,13 +226,13 @@ impl State {
             let Some(intent) = self.intents.remove(&call) else { continue };
             self.touch(Key::Intent(call));
             match (intent.call, happened) {
-                (Call::Unassign { eni, addresses, prefixes }, true) => {
-                    for block in blocks(addresses, prefixes) {
-                        self.depart(now, &eni, block);
+                // This read is younger than the assign, so also than every unassign before it: what it shows is there.
+                (Call::Assign { eni, .. }, true) => {
+                    for block in &shown {
+                        self.arrive(&eni, *block);
                     }
                 }
                 (Call::Attach { eni, .. }, false) => self.set_state(&eni, EniState::Attaching, EniState::Detached),
-                // New addresses are taken in by the comparison; addresses that were not given back are confirmed by it.
                 _ => {}
             }
         }
@@ -256,7 +253,7 @@ impl State {
             self.touch(Key::Intent(call));
         }
         let Some(eni) = self.enis.get_mut(id) else { return };
-        let vetoed = eni.leased() > 0 || eni.link_ready;
+        let vetoed = !eni.is_empty() || eni.link_ready;
         if !vetoed && shown == Shown::Detached && eni.record.created {
             // Ours, and attached to nothing: not to be left over.
             let goes = matches!(eni.record.state, EniState::Draining | EniState::Detaching);
@@ -267,11 +264,14 @@ impl State {
         } else if !vetoed {
             self.forget(id);
         } else {
-            eni.record.state = EniState::Quarantined(NOT_SHOWN.to_owned());
-            self.touch(Key::Eni(id.clone()));
+            let quarantined = EniState::Quarantined(NOT_SHOWN.to_owned());
             // It may come back, or its pods may go.
             self.read_again.insert(id.clone(), now.after(DEPARTED));
-            self.effect(Effect::Say(News::EniQuarantined(id.clone())));
+            if eni.record.state != quarantined {
+                eni.record.state = quarantined;
+                self.touch(Key::Eni(id.clone()));
+                self.effect(Effect::Say(News::EniQuarantined(id.clone())));
+            }
         }
     }
 }
