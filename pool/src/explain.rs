@@ -12,7 +12,7 @@ use crate::{BootTime, Call, EniState, Prefix, Refusal, State, Warm, numbers::cou
 pub struct Explanation {
     /// Where each number comes from.
     pub figures: Vec<Figure>,
-    /// What happens next, in the order of planning: calls in flight, links, pauses, surplus.
+    /// What happens next, in the order of planning: calls in flight, links, pauses, cooling that is waited for, surplus.
     pub next: Vec<Next>,
     /// Why the pool cannot be what it should be.
     pub held: Option<Refusal>,
@@ -185,6 +185,10 @@ impl State {
         for (scope, until, reason) in self.pauses.all(now) {
             let what = format!("{scope} goes on");
             next.push(Next { what, within: Some(until.since(now)), why: Some(reason.to_string()) });
+        }
+        if let (Some((until, count)), false) = (self.first_cooling(), self.waiting.is_empty()) {
+            let what = format!("the first of {count} cooling addresses is free");
+            next.push(Next { what, within: Some(until.since(now)), why: None });
         }
         if let Some((since, wait)) = self.surplus {
             let quiet = self.grown_at.map_or(BootTime::default(), |grown| grown.after(self.policy.shrink_after));

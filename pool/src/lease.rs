@@ -28,16 +28,27 @@ impl State {
 
     pub(crate) fn add(&mut self, request: AddRequest) {
         let deleted_later = self.tombstones.get(&request.key).is_some_and(|deleted| *deleted >= request.started);
-        if let Some(lease) = self.leases.get(&request.key) {
-            let lease = lease.clone();
-            self.effect(Effect::Reply(request.ticket, Ok(lease)));
-        } else if deleted_later {
+        if deleted_later {
             self.effect(Effect::Reply(request.ticket, Err(Refusal::SandboxGone)));
+        } else if let Some(lease) = self.renew(&request) {
+            self.effect(Effect::Reply(request.ticket, Ok(lease)));
         } else if self.stopping {
             self.effect(Effect::Reply(request.ticket, Err(Refusal::Stopping)));
         } else {
             self.waiting.push_back(request);
         }
+    }
+
+    /// The lease that the sandbox has. A later ADD for it, of a container id that came back, makes it that ADD's: a DEL that started in
+    /// between does not end it.
+    fn renew(&mut self, request: &AddRequest) -> Option<Lease> {
+        let lease = self.leases.get_mut(&request.key)?;
+        if request.started > lease.started {
+            lease.started = request.started;
+            lease.netns.clone_from(&request.netns);
+            self.touch(Key::Lease(request.key.clone()));
+        }
+        self.leases.get(&request.key).cloned()
     }
 
     pub(crate) fn del(&mut self, now: BootTime, request: DelRequest) {
@@ -77,7 +88,8 @@ impl State {
             for address in &attachment.addresses {
                 let held = self.enis.get(eni).and_then(|eni| eni.addresses.get(*address));
                 if held == Some(&Address::Leased(lease.key.clone())) {
-                    self.hold(eni, *address, Some(Address::Cooling { until }));
+                    let rests = self.unless_foreign(*address, Address::Cooling { until });
+                    self.hold(eni, *address, Some(rests));
                 }
             }
         }
@@ -86,8 +98,9 @@ impl State {
     /// Serves the queue, first come first served, as far as there are addresses.
     pub(crate) fn serve_waiting(&mut self, now: BootTime) {
         while let Some(request) = self.waiting.front() {
-            let lease = if let Some(lease) = self.leases.get(&request.key) {
-                lease.clone()
+            let request = request.clone();
+            let lease = if let Some(lease) = self.renew(&request) {
+                lease
             } else {
                 let free = self.allocate();
                 let Some((eni, address)) = free.clone().or_else(|| self.allocate_early()) else { return };
@@ -193,7 +206,12 @@ impl State {
         ]
         .into_iter()
         .map(Scope::Action)
-        .filter(|scope| matches!(self.pauses.reason(scope, now), Some(Refusal::Throttled { .. })))
+        .filter(|scope| match self.pauses.reason(scope, now) {
+            Some(Refusal::Throttled { .. }) => true,
+            // One lost answer is no reason to send pods away.
+            Some(Refusal::CloudUnreachable { .. }) => self.pauses.failures(scope) <= PATIENCE,
+            _ => false,
+        })
         .filter_map(|scope| self.pauses.until(&scope, now));
         let transitions = self.enis.keys().filter_map(|eni| self.pauses.until(&Scope::Eni(eni.clone()), now));
         let cooling = self.first_cooling().map(|(until, _)| until);
@@ -221,12 +239,15 @@ impl State {
     }
 
     /// When the first cooling address becomes free, and how many cool.
-    fn first_cooling(&self) -> Option<(BootTime, u32)> {
+    pub(crate) fn first_cooling(&self) -> Option<(BootTime, u32)> {
         let serving = || self.enis.values().filter(|eni| eni.serves());
         let until = serving().filter_map(|eni| eni.addresses.next_cooled()).map(|(until, _)| until).min()?;
         Some((until, serving().map(|eni| eni.tally().cooling).sum()))
     }
 }
+
+/// So often in a row EC2 may not answer before waiting requests are told.
+const PATIENCE: u32 = 2;
 
 /// May waiting help.
 enum Hope {
