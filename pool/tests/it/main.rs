@@ -3,11 +3,14 @@
 mod behaviour;
 mod demand;
 mod doubt;
+mod explained;
 mod growth;
 mod histories;
+mod identity;
 mod ours;
 mod peer;
 mod prefixes;
+mod reuse;
 mod storms;
 mod subnets;
 mod targets;
