@@ -4,6 +4,7 @@
 
 mod daemon;
 mod demo;
+mod ledger;
 mod migration;
 mod node;
 mod paths;
