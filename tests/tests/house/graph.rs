@@ -32,7 +32,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("nftables", &["datapath", "lab", "tests"]),
     ("tonic", &["proto", "ipamd", "cni-plugin", "ipamctl", "lab", "tests"]),
     ("prost", &["proto", "ipamd", "cni-plugin", "ipamctl", "lab", "tests"]),
-    ("redb", &["ipamd"]),
+    ("redb", &["ipamd", "tests"]),
     ("axum", &["ipamd", "lab", "cloud-aws", "tests"]),
 ];
 
