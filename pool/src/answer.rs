@@ -40,6 +40,14 @@ impl State {
                 self.pause_action(now, intent.call.action(), &fault);
                 self.doubt(now, intent);
             }
+            // Asked again: what is not there any more has been given back.
+            Err(fault) if intent.is_doubted_unassign() && fault.kind == Kind::Gone => {
+                self.done(now, intent.call, Answer::Done);
+            }
+            Err(fault) if intent.is_doubted_unassign() => {
+                self.refused_again(now, &intent.call, &fault);
+                self.doubt(now, intent);
+            }
             Err(fault) => {
                 if intent.doubt.is_some() {
                     // EC2 answers a token that it knows before it refuses; in case it does not, what is left over is looked for soon.
@@ -126,6 +134,14 @@ impl State {
         self.undo(now, call, fault.kind);
     }
 
+    /// A repetition was refused, and says nothing about the first one.
+    fn refused_again(&mut self, now: Now, call: &Call, fault: &Fault) {
+        let reason = Refusal::CloudError { action: call.action().name().to_owned(), code: fault.code.clone() };
+        if let Some(eni) = call.eni() {
+            self.pauses.begin(now, Scope::Eni(eni.clone()), TRANSITION, reason);
+        }
+    }
+
     /// EC2 allows fewer ENIs than the type: what is attached and what is about to be. One that was just detached counts there for some
     /// seconds more; that is waited for, and nothing is learnt from it.
     fn learn_limit(&mut self, now: Now, refused: &Call) {
@@ -194,8 +210,8 @@ impl State {
     fn doubt(&mut self, now: Now, mut intent: Intent) {
         match &intent.call {
             Call::CreateEni { .. } | Call::Attach { .. } | Call::Assign { .. } | Call::Unassign { .. } => {
-                // A create is simply repeated: its token makes it the same one. The others are looked up.
-                let wait = if intent.token().is_some() { TRANSITION.first } else { std::time::Duration::ZERO };
+                // Creates and unassigns are simply repeated. The others are looked up.
+                let wait = if intent.is_repeated() { TRANSITION.first } else { std::time::Duration::ZERO };
                 intent.doubt = Some(Doubt { reads: 0, first: None, next: Some(now.at.after(wait)) });
                 self.touch(Key::Intent(intent.id));
                 self.intents.insert(intent.id, intent);
@@ -280,6 +296,7 @@ impl State {
         self.touch(Key::Eni(id.clone()));
         self.attach_failures.remove(id);
         self.suspects.remove(id);
+        self.shadows.remove(id);
         self.read_again.remove(id);
         self.pauses.end(&Scope::Eni(id.clone()));
     }

@@ -21,10 +21,12 @@ impl State {
             return;
         }
         let shown: BTreeSet<Block> = blocks(seen.secondary.clone(), seen.prefixes.clone()).collect();
+        let mut shadows = 0;
         for block in &shown {
             match self.departed.get(&(id.clone(), *block)) {
                 // Stale, or EC2 gave it to us again and the answer was lost: a read after the stale ones have ended tells.
                 Some(departed) if !self.enis.get(id).is_some_and(|eni| has(eni, *block)) => {
+                    shadows += 1;
                     let after = departed.after(DEPARTED + APART);
                     let at = self.read_again.entry(id.clone()).or_insert(after);
                     *at = after.min(*at);
@@ -37,6 +39,8 @@ impl State {
                 },
             }
         }
+        // They may be there: no more is asked for than fits beside them.
+        self.shadows.insert(id.clone(), shadows);
         self.doubt_blocks(now, id, &shown);
     }
 
@@ -129,7 +133,7 @@ impl State {
     }
 
     /// EC2 gave it to this ENI: it has not departed from there.
-    fn arrive(&mut self, id: &EniId, block: Block) {
+    pub(crate) fn arrive(&mut self, id: &EniId, block: Block) {
         if self.departed.remove(&(id.clone(), block)).is_some() {
             self.touch(Key::Departed(id.clone(), block));
         }
@@ -222,7 +226,10 @@ impl State {
     /// It was to be given back, and was not.
     pub(crate) fn keep(&mut self, now: BootTime, id: &EniId, block: Block) {
         match block {
-            Block::Address(address) => self.hold(id, address, Some(Address::Free { since: now })),
+            Block::Address(address) => {
+                let held = self.unless_foreign(address, Address::Free { since: now });
+                self.hold(id, address, Some(held));
+            }
             Block::Prefix(prefix) => self.hold_prefix(id, prefix, Some(PrefixState::Usable { since: now })),
         }
     }

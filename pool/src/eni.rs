@@ -240,6 +240,16 @@ pub struct Doubt {
 }
 
 impl Intent {
+    /// A doubt about it ends by asking again: a create by its token, an unassign because EC2 says so when there is nothing to take back.
+    pub(crate) fn is_repeated(&self) -> bool {
+        matches!(self.call, Call::CreateEni { .. } | Call::Unassign { .. })
+    }
+
+    /// It gives something back, and the answer was lost.
+    pub(crate) fn is_doubted_unassign(&self) -> bool {
+        self.doubt.is_some() && matches!(self.call, Call::Unassign { .. })
+    }
+
     /// The client token, where the call has one.
     pub fn token(&self) -> Option<&Token> {
         match &self.call {

@@ -17,6 +17,7 @@ impl State {
         let numbers = self.numbers(now.at);
         if numbers.short == 0 {
             self.short_since = None;
+            self.subnets_wanted = false;
             if self.draining && !self.policy.manage_unschedulable && numbers.wanted() > numbers.supply {
                 self.held = Some(Refusal::NodeDraining);
             }
@@ -195,8 +196,9 @@ impl State {
                     Call::Assign { eni: id, ask } if *id == eni.record.id => ask.places(),
                     _ => 0,
                 };
+                let shadows = self.shadows.get(&eni.record.id).copied().unwrap_or(0);
                 let asked: u32 = self.intents.values().map(|intent| asked(&intent.call)).sum();
-                let room = most.saturating_sub(eni.addresses.places() + asked);
+                let room = most.saturating_sub(eni.addresses.places() + asked + shadows);
                 (room > 0).then_some((eni, room))
             })
             .collect();

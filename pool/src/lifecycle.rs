@@ -18,20 +18,24 @@ impl State {
     /// Attaches, protects and deletes what stands still; repeats creates whose answer was lost.
     pub(crate) fn plan_lifecycle(&mut self, now: Now) {
         let Some(facts) = self.facts.clone() else { return };
-        if !self.pauses.active(&Scope::Action(Action::CreateNetworkInterface), now.at) {
-            self.repeat_creates(now.at);
-        }
+        self.repeat_calls(now.at);
         let ids: Vec<_> = self.enis.keys().cloned().collect();
         for id in ids {
             self.plan_eni(now, &facts, &id);
         }
     }
 
-    /// A create whose answer was lost is asked again: its token makes it the same one.
-    fn repeat_creates(&mut self, now: BootTime) {
+    /// A create whose answer was lost is asked again: its token makes it the same one. So is an unassign: EC2 says so when there is
+    /// nothing to take back.
+    fn repeat_calls(&mut self, now: BootTime) {
         let mut repeats = Vec::new();
-        for intent in self.intents.values_mut().filter(|intent| intent.token().is_some()) {
-            if let Some(doubt) = intent.doubt.as_mut().filter(|doubt| doubt.next.is_some_and(|next| next <= now)) {
+        for intent in self.intents.values_mut().filter(|intent| intent.is_repeated()) {
+            let held = Scope::Action(intent.call.action());
+            let eni = intent.call.eni().map(|eni| Scope::Eni(eni.clone()));
+            let paused = self.pauses.active(&held, now) || eni.is_some_and(|eni| self.pauses.active(&eni, now));
+            if let Some(doubt) =
+                intent.doubt.as_mut().filter(|doubt| !paused && doubt.next.is_some_and(|next| next <= now))
+            {
                 doubt.next = None;
                 repeats.push((intent.id, intent.call.clone()));
             }

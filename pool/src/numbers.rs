@@ -156,9 +156,9 @@ impl State {
         }
     }
 
-    /// Single addresses count on this ENI: they are what is wanted, or its subnet has no prefixes for now.
+    /// Single addresses count on this ENI: they are what is wanted, or its subnet had no prefixes a while ago.
     pub(crate) fn single_fits(&self, eni: &Eni, now: BootTime) -> bool {
-        !self.policy.prefixes || self.pauses.active(&Scope::Prefixes(eni.record.subnet.clone()), now)
+        !self.policy.prefixes || self.pauses.failed_lately(&Scope::Prefixes(eni.record.subnet.clone()), now)
     }
 
     /// How many ENIs there may be, and what to say when that is reached.

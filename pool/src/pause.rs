@@ -35,6 +35,9 @@ pub(crate) const SOMEBODY: Backoff = Backoff { first: Duration::from_secs(5), lo
 /// Transitions in EC2 take seconds.
 pub(crate) const TRANSITION: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(30) };
 
+/// After this time a node at rest tries prefixes again that it could not have, although single addresses do for now.
+const AT_REST: Duration = Duration::from_hours(1);
+
 #[derive(Debug)]
 struct Pause {
     until: BootTime,
@@ -75,25 +78,44 @@ impl Pauses {
         self.0.contains_key(scope)
     }
 
+    /// The pause is not yet over for as long as a node at rest leaves such things alone.
+    pub fn failed_lately(&self, scope: &Scope, now: BootTime) -> bool {
+        self.0.get(scope).is_some_and(|pause| pause.until.after(AT_REST) > now)
+    }
+
+    /// How often in a row it failed.
+    pub fn failures(&self, scope: &Scope) -> u32 {
+        self.0.get(scope).map_or(0, |pause| pause.failures)
+    }
+
     pub fn active(&self, scope: &Scope, now: BootTime) -> bool {
         self.reason(scope, now).is_some()
     }
 
     /// Every pause that is on now, in words.
     pub fn all(&self, now: BootTime) -> impl Iterator<Item = (String, BootTime, &Refusal)> {
-        self.0.iter().filter(move |(_, pause)| pause.until > now).map(|(scope, pause)| {
+        let until = move |scope: &Scope, pause: &Pause| match scope {
+            // Single addresses do until then.
+            Scope::Prefixes(_) if pause.until <= now => pause.until.after(AT_REST),
+            _ => pause.until,
+        };
+        let on = self.0.iter().map(move |(scope, pause)| (scope, until(scope, pause), &pause.reason));
+        on.filter(move |(_, until, _)| *until > now).map(|(scope, until, reason)| {
             let what = match scope {
                 Scope::Action(action) => action.name().to_owned(),
                 Scope::Subnet(subnet) => format!("growing in {subnet}"),
                 Scope::Prefixes(subnet) => format!("assigning prefixes in {subnet}"),
                 Scope::Eni(eni) => eni.to_string(),
             };
-            (what, pause.until, &pause.reason)
+            (what, until, reason)
         })
     }
 
-    /// When each pause ends.
+    /// When each pause ends, and what it entails.
     pub fn ends(&self) -> impl Iterator<Item = BootTime> {
-        self.0.values().map(|pause| pause.until)
+        self.0.iter().flat_map(|(scope, pause)| {
+            let at_rest = matches!(scope, Scope::Prefixes(_)).then(|| pause.until.after(AT_REST));
+            [Some(pause.until), at_rest].into_iter().flatten()
+        })
     }
 }

@@ -159,7 +159,7 @@ impl fmt::Display for Refusal {
             }
             Self::PolicyCap { setting } => write!(f, "{setting} allows no more addresses; raise it or run fewer pods"),
             Self::CloudUnreachable { action } => {
-                write!(f, "{action} got no connection; check the route, the endpoint and the instance metadata service")
+                write!(f, "{action} was not answered; check the route, the endpoint and the instance metadata service")
             }
             Self::Verifying => {
                 f.write_str("the addresses are being checked with EC2 after a restart; trying again helps")

@@ -66,6 +66,11 @@ impl State {
         self.foreign = foreign;
     }
 
+    /// This state, unless something else uses the address.
+    pub(crate) fn unless_foreign(&self, address: Ipv4Addr, held: Address) -> Address {
+        if self.foreign.contains(&address) { Address::Quarantined(FOREIGN.to_owned()) } else { held }
+    }
+
     /// The sandbox interfaces whose host links the kernel has, all of them. A lease whose link is missing in two looks far enough apart
     /// ends; one that is young is left alone, since its ADD may still be under way.
     pub(crate) fn sweep_sandboxes(&mut self, now: BootTime, there: &BTreeSet<LeaseKey>) {

@@ -52,6 +52,8 @@ pub struct State {
     pub(crate) learnt_enis: Option<u32>,
     /// ENIs to be read at this time, once stale reads have ended.
     pub(crate) read_again: BTreeMap<EniId, BootTime>,
+    /// What the last read showed of ENIs that had departed from there.
+    pub(crate) shadows: BTreeMap<EniId, u32>,
     pub(crate) attach_failures: BTreeMap<EniId, u32>,
     pub(crate) subnets: BTreeMap<SubnetId, KnownSubnet>,
     pub(crate) subnets_read: Option<BootTime>,
@@ -137,6 +139,7 @@ impl State {
             ask_at_most: BTreeMap::new(),
             learnt_enis: None,
             read_again: BTreeMap::new(),
+            shadows: BTreeMap::new(),
             attach_failures: BTreeMap::new(),
             subnets: BTreeMap::new(),
             subnets_read: None,

@@ -38,7 +38,7 @@ fn without_ec2_and_a_ledger_adds_fail_with_the_reason_until_it_answers() {
     let mut daemon = node.spawn_ipamd(&[]).expect("spawned");
     let mut pod = node.pod("p").expect("a sandbox");
     let refused = eventually("the reason", node, || match pod.call("ADD", None).ok()? {
-        lab::cni::Reply::Refused(refused) if refused.msg.contains("got no connection") => Some(refused),
+        lab::cni::Reply::Refused(refused) if refused.msg.contains("was not answered") => Some(refused),
         _ => None,
     });
     assert_eq!(refused.code, 11, "{refused}");
