@@ -4,8 +4,9 @@
 //! is counted where it happens. The `awscni_*` names are amazon-vpc-cni's, with its meaning, so that its dashboards keep working; its
 //! counters are gauges here, since OpenMetrics would put `_total` behind the names of counters.
 
+mod picture;
+
 use std::{
-    collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -13,19 +14,16 @@ use std::{
 
 use cloud::{Action, Answer, Call, Cloud};
 use node::{Ledger, LedgerError};
-use pool::{Address, BootTime, EniState, Entry, Record, Refusal, State};
+use pool::{Entry, Record, Refusal};
 use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _},
-    metrics::{
-        MetricType,
-        counter::Counter,
-        family::Family,
-        gauge::{ConstGauge, Gauge},
-        histogram::Histogram,
-    },
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
+
+pub use picture::Picture;
+
+use picture::PoolFigures;
 
 /// From 100 us, a free address, to 2 minutes, an ENI that is slow to come.
 const WAITS: [f64; 15] = [1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 5.0, 10.0, 30.0, 60.0, 120.0];
@@ -84,6 +82,7 @@ pub struct Metrics {
     refusals: Family<OfReason, Counter>,
     calls: Family<OfCall, Counter>,
     call_seconds: Histograms<OfAction>,
+    refill_seconds: Histogram,
     commit_seconds: Histogram,
     spool_replayed: Counter,
     awscni_adds: Gauge,
@@ -108,6 +107,7 @@ impl Default for Metrics {
             refusals: Family::default(),
             calls: Family::default(),
             call_seconds: Family::new_with_constructor(waits),
+            refill_seconds: waits(),
             commit_seconds: Histogram::new(COMMITS),
             spool_replayed: Counter::default(),
             awscni_adds: Gauge::default(),
@@ -126,6 +126,11 @@ impl Default for Metrics {
         registry.register("berth_refusals", "Requests refused, by reason", m.refusals.clone());
         registry.register("berth_ec2_calls", "EC2 calls, by action and outcome", m.calls.clone());
         registry.register("berth_ec2_call_seconds", "How long EC2 calls took", m.call_seconds.clone());
+        registry.register(
+            "berth_refill_seconds",
+            "How long EC2 took to give more addresses: creates and assigns that were done",
+            m.refill_seconds.clone(),
+        );
         registry.register(
             "berth_ledger_commit_seconds",
             "How long the ledger's commits took",
@@ -195,6 +200,9 @@ impl Metrics {
 
     /// EC2 was called.
     pub fn called<T>(&self, action: Action, outcome: &Result<T, cloud::Error>, after: Duration) {
+        if outcome.is_ok() && matches!(action, Action::CreateNetworkInterface | Action::AssignPrivateIpAddresses) {
+            self.refill_seconds.observe(after.as_secs_f64());
+        }
         let (action, failed) = (action.name(), outcome.as_ref().err());
         let kind = failed.map_or_else(|| "ok".to_owned(), |error| format!("{:?}", error.kind));
         self.calls.get_or_create(&OfCall { action, outcome: kind }).inc();
@@ -263,86 +271,11 @@ impl<L: Ledger> Ledger for Timed<L> {
     }
 }
 
-/// What the pool holds at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Picture {
-    addresses: BTreeMap<&'static str, i64>,
-    enis: BTreeMap<String, i64>,
-    waiting: i64,
-    enis_at_most: i64,
-    addresses_at_most: i64,
-}
-
-impl Picture {
-    /// Reads the pool.
-    pub fn of(state: &State, _now: BootTime) -> Self {
-        let states = ["Unverified", "Free", "Leased", "Cooling", "Quarantined"];
-        let mut addresses: BTreeMap<_, i64> = states.into_iter().map(|name| (name, 0)).collect();
-        let mut enis = BTreeMap::new();
-        let mut foreign = 0;
-        for eni in state.enis() {
-            *enis.entry(eni.record.state.to_string()).or_default() += 1;
-            foreign += i64::from(!eni.holds_pods() && !matches!(eni.record.state, EniState::Detached));
-            for address in eni.addresses.values().map(Address::name) {
-                *addresses.entry(address).or_default() += 1;
-            }
-        }
-        let limits = state.facts().map(|facts| facts.limits);
-        let cap = state.policy().max_eni.map_or(i64::MAX, i64::from);
-        let enis_at_most = limits.map_or(0, |limits| i64::from(limits.enis).min(cap) - foreign);
-        Self {
-            addresses,
-            enis,
-            waiting: i64::try_from(state.waiting()).unwrap_or(i64::MAX),
-            enis_at_most,
-            addresses_at_most: limits.map_or(0, |limits| i64::from(limits.secondary()) * enis_at_most),
-        }
-    }
-}
-
-/// The pool's figures of a scrape.
-#[derive(Debug)]
-struct PoolFigures(Arc<Mutex<Option<Picture>>>);
-
-impl Collector for PoolFigures {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Some(picture) = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone() else { return Ok(()) };
-        let Picture { addresses, enis, waiting, enis_at_most, addresses_at_most } = picture;
-        let leased = addresses.get("Leased").copied().unwrap_or_default();
-        let quarantined = addresses.get("Quarantined").copied().unwrap_or_default();
-        let gauge = |encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: i64| {
-            ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
-        };
-        gauge(&mut encoder, "berth_demand_addresses", "Addresses that pods wait for", waiting)?;
-        gauge(&mut encoder, "berth_allocate_waiting", "Requests that wait for an address", waiting)?;
-        gauge(&mut encoder, "berth_quarantined_addresses", "Addresses that nothing explains", quarantined)?;
-        gauge(&mut encoder, "awscni_eni_max", "ENIs that the instance may have", enis_at_most)?;
-        gauge(&mut encoder, "awscni_ip_max", "Addresses that the instance may have", addresses_at_most)?;
-        gauge(&mut encoder, "awscni_eni_allocated", "ENIs", enis.values().sum())?;
-        gauge(&mut encoder, "awscni_total_ip_addresses", "Addresses", addresses.values().sum())?;
-        gauge(&mut encoder, "awscni_assigned_ip_addresses", "Addresses leased to pods", leased)?;
-        gauge(&mut encoder, "awscni_total_ipv4_prefixes", "IPv4 prefixes", 0)?;
-
-        let mut family =
-            encoder.encode_descriptor("berth_addresses", "Addresses, by state", None, MetricType::Gauge)?;
-        for (state, value) in &addresses {
-            let labels = [("state", *state), ("family", "ipv4")];
-            ConstGauge::new(*value).encode(family.encode_family(&labels)?)?;
-        }
-        let mut family = encoder.encode_descriptor("berth_enis", "ENIs, by state", None, MetricType::Gauge)?;
-        for (state, value) in &enis {
-            let labels = [("state", state.as_str())];
-            ConstGauge::new(*value).encode(family.encode_family(&labels)?)?;
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::future::Future as _;
 
-    use pool::{EniId, Kind, Policy};
+    use pool::{BootTime, EniId, Kind, Policy, State};
 
     use super::*;
 
@@ -384,7 +317,28 @@ mod tests {
             "awscni_aws_api_error_count{api=\"DeleteNetworkInterface\",error=\"RequestLimitExceeded\"} 1",
             "awscni_assigned_ip_addresses 0",
             "berth_spool_replayed_total 0",
+            "berth_refill_seconds_count 0",
+            "berth_prefixes{state=\"Free\"} 0",
+            "berth_cooling_reused_early_total 0",
+            "berth_demand_addresses 0",
+            "awscni_total_ipv4_prefixes 0",
         ] {
+            assert!(text.lines().any(|seen| seen == line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn only_what_gave_addresses_counts_as_a_refill() {
+        let metrics = Metrics::default();
+        let failed =
+            |action| cloud::Error { action, kind: Kind::Throttled, code: String::new(), message: String::new() };
+        for action in [Action::CreateNetworkInterface, Action::AssignPrivateIpAddresses, Action::AttachNetworkInterface]
+        {
+            metrics.called(action, &Ok(()), Duration::from_secs(2));
+            metrics.called::<()>(action, &Err(failed(action)), Duration::from_secs(2));
+        }
+        let text = metrics.render(None).expect("text");
+        for line in ["berth_refill_seconds_count 2", "berth_refill_seconds_sum 4.0"] {
             assert!(text.lines().any(|seen| seen == line), "{line} is not in\n{text}");
         }
     }
@@ -392,6 +346,9 @@ mod tests {
     #[test]
     fn a_node_that_has_stopped_has_no_pool_figures_but_the_others() {
         let text = Metrics::default().render(None).expect("text");
-        assert!(!text.contains("berth_addresses") && text.contains("berth_build_info"), "{text}");
+        assert!(
+            !text.contains("berth_addresses") && !text.contains("berth_prefixes") && text.contains("berth_build_info"),
+            "{text}"
+        );
     }
 }
