@@ -9,7 +9,10 @@ use std::{
 
 use anyhow::Result;
 
-use super::{Storm, schedule::Moment};
+use super::{
+    Storm,
+    schedule::{Mode, Moment},
+};
 use crate::{
     node::{Ipamd, Node},
     wait,
@@ -21,7 +24,8 @@ const READY: Duration = Duration::from_secs(60);
 /// A moment that is counted in calls may not come.
 const NO_CALLS: Duration = Duration::from_millis(1_600);
 
-/// Kills the daemon again and again while there are kills to give; what is left is a daemon that is ready.
+/// Kills the daemon again and again while there are kills to give, each time for one in another mode. The last one is ended in
+/// good order; what is left is a daemon that takes addresses one by one, and is ready.
 pub(super) fn harass(storm: &Storm<'_>, number: usize, first: Ipamd) -> Result<Ipamd> {
     let node = &storm.lab.nodes()[number];
     let mut daemon = first;
@@ -48,19 +52,27 @@ pub(super) fn harass(storm: &Storm<'_>, number: usize, first: Ipamd) -> Result<I
             figures.kills_in_flight += usize::from(under_way > 0);
         });
         storm.halted.within(blow.absence);
-        daemon = start(storm, node)?;
+        daemon = start(storm, node, blow.mode)?;
     }
-    storm.halted.within(Duration::ZERO);
+    daemon.wait_ready(READY)?;
+    let status = daemon.stop()?;
+    if !status.success() {
+        storm.record.complain(format!("ipamd on {} ended with {status} at SIGTERM", node.name()));
+    }
+    let mut daemon = start(storm, node, Mode::Addresses)?;
     daemon.wait_ready(READY)?;
     Ok(daemon)
 }
 
 /// Starts a daemon, ready or not.
-pub(super) fn start(storm: &Storm<'_>, node: &Node) -> Result<Ipamd> {
-    let environment: Vec<(&str, &str)> =
+pub(super) fn start(storm: &Storm<'_>, node: &Node, mode: Mode) -> Result<Ipamd> {
+    let mut environment: Vec<(&str, &str)> =
         storm.settings.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    if mode == Mode::Prefixes {
+        environment.push(("ENABLE_PREFIX_DELEGATION", "true"));
+    }
     let daemon = node.spawn_ipamd(&environment)?;
-    storm.record.note(format_args!("ipamd {} on {} was started", daemon.pid(), node.name()));
+    storm.record.note(format_args!("ipamd {} on {} was started ({mode:?})", daemon.pid(), node.name()));
     Ok(daemon)
 }
 

@@ -36,7 +36,7 @@ pub use self::{
 use self::{
     churn::Worker,
     record::{Over, Record},
-    schedule::Schedule,
+    schedule::{Mode, Schedule},
 };
 use crate::{
     lab::Lab,
@@ -163,7 +163,8 @@ fn rage(lab: &Lab, settings: &Settings, record: &Record, over: &Over) -> Result<
     let took = |part: &'static str, begun: Instant| record.count(|figures| figures.took.push((part, begun.elapsed())));
 
     let begun = Instant::now();
-    let mut daemons: Vec<Ipamd> = lab.nodes().iter().map(|node| killer::start(&storm, node)).collect::<Result<_>>()?;
+    let mut daemons: Vec<Ipamd> =
+        lab.nodes().iter().map(|node| killer::start(&storm, node, Mode::Addresses)).collect::<Result<_>>()?;
     for daemon in &mut daemons {
         daemon.wait_ready(STEADY)?;
     }

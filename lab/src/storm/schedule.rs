@@ -44,6 +44,17 @@ pub(super) struct Blow {
     pub moment: Moment,
     /// How long until it is started again.
     pub absence: Duration,
+    /// How it takes addresses from then on.
+    pub mode: Mode,
+}
+
+/// How a daemon takes addresses from EC2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// One by one.
+    Addresses,
+    /// By /28.
+    Prefixes,
 }
 
 /// A moment in the life of a daemon.
@@ -86,7 +97,8 @@ impl Schedule {
             0..80 => Duration::from_millis(rng.random_range(0..150)),
             _ => Duration::from_millis(rng.random_range(150..900)),
         };
-        Blow { moment, absence }
+        let mode = if rng.random_bool(0.4) { Mode::Prefixes } else { Mode::Addresses };
+        Blow { moment, absence, mode }
     }
 
     /// The seed of the nth phase of EC2's trouble.
@@ -136,6 +148,9 @@ mod tests {
         for node in [0, 50] {
             let away = blows[node..node + 25].iter().filter(|blow| blow.absence == LONG_ABSENCE).count();
             assert!((1..=2).contains(&away), "25 kills have one or two long absences: {away}");
+        }
+        for mode in [Mode::Addresses, Mode::Prefixes] {
+            assert!(blows.iter().any(|blow| blow.mode == mode), "{mode:?}");
         }
         assert!(lives.iter().any(|life| life.talks) && lives.iter().any(|life| !life.talks));
         assert!(lives.iter().any(|life| life.twice) && lives.iter().any(|life| !life.remembered));
