@@ -12,16 +12,10 @@ use crate::{
 /// The figures, what is next, and why not more.
 fn said(world: &World, expected: &Expect) {
     let explained = world.state.explain(world.now());
-    let mut text = String::new();
-    for figure in &explained.figures {
-        text += &format!("{figure}\n");
-    }
-    for next in &explained.next {
-        text += &format!("- {next}\n");
-    }
-    if let Some(held) = &explained.held {
-        text += &format!("! {}: {held}\n", held.name());
-    }
+    let figures = explained.figures.iter().map(|figure| format!("{figure}\n"));
+    let next = explained.next.iter().map(|next| format!("- {next}\n"));
+    let held = explained.held.iter().map(|held| format!("! {}: {held}\n", held.name()));
+    let text: String = figures.chain(next).chain(held).collect();
     expected.assert_eq(&text);
 }
 

@@ -177,9 +177,9 @@ fn surplus_goes_late_and_not_in_step_with_the_fleet() {
         let begun = world.at;
         while world.made(|call| matches!(call, Call::Unassign { .. })) == 0 {
             world.later(secs(1));
-            assert!(world.at - begun < secs(100), "surplus never goes");
+            assert!(world.since(begun) < secs(100), "surplus never goes");
         }
-        waits.push((world.at - begun).as_secs());
+        waits.push(world.since(begun).as_secs());
     }
     assert_eq!(waits, [60, 76, 90], "a minute, and up to half of it more by luck");
 }
@@ -204,9 +204,9 @@ fn nothing_goes_back_soon_after_growing() {
     }
     while world.made(|call| matches!(call, Call::Unassign { .. })) == 0 {
         world.later(secs(1));
-        assert!(world.at - grown < secs(1_000), "surplus never goes");
+        assert!(world.since(grown) < secs(1_000), "surplus never goes");
     }
-    assert!(world.at - grown >= secs(330), "after {:?}: the surplus is counted anew", world.at - grown);
+    assert!(world.since(grown) >= secs(330), "after {:?}: the surplus is counted anew", world.since(grown));
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn steady_churn_neither_assigns_nor_gives_back() {
             world.at = secs(200 + u64::from(second));
             world.event(Event::Tick);
             asked.retain(|(_, ticket)| world.address(*ticket).is_none());
-            let longest = asked.first().map_or(Duration::ZERO, |(at, _)| world.at - *at);
+            let longest = asked.first().map_or(Duration::ZERO, |(at, _)| world.since(*at));
             assert!(longest <= secs(5), "{second} s: somebody waits for {longest:?}");
             if second == 200 {
                 calls = world.made(|call| !call.is_read());

@@ -343,12 +343,11 @@ fn absence_from_every_read_for_an_hour_gives_no_live_address_away() {
                 pool::Call::Describe { eni } if eni.as_str() == hidden => Some(pool::Answer::Described(None)),
                 _ => None,
             };
-            match answer {
-                Some(answer) => world.event(Event::Answered(id, Ok(answer))),
-                None => {
-                    world.open.push_front((id, call));
-                    world.answer(Fate::Answered);
-                }
+            if let Some(answer) = answer {
+                world.event(Event::Answered(id, Ok(answer)));
+            } else {
+                world.open.push_front((id, call));
+                world.answer(Fate::Answered);
             }
         }
         assert_eq!(world.enis.get(&hidden), Some(&seen), "nothing is done to it");

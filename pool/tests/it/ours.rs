@@ -130,7 +130,7 @@ fn left_behind(world: &mut World) -> &mut SeenEni {
     let mut eni = world.enis["eni-0"].clone();
     eni.id = "eni-left".into();
     eni.attachment = None;
-    eni.description = "aws-K8S-i-gone".to_owned();
+    "aws-K8S-i-gone".clone_into(&mut eni.description);
     tag(&mut eni, INSTANCE_TAG, "i-gone");
     tag(&mut eni, CREATED, "2023-11-14T20:00:00Z");
     tag(&mut eni, CLUSTER, "ours");
@@ -227,7 +227,7 @@ fn an_eni_that_was_seen_once_is_not_deleted() {
     while looked(&world) == 1 {
         world.later(secs(10));
     }
-    assert!(world.at - first >= secs(600), "the second look comes ten minutes later");
+    assert!(world.since(first) >= secs(600), "the second look comes ten minutes later");
     world.enis.insert("eni-left".to_owned(), left);
     while looked(&world) == 2 {
         world.later(secs(10));

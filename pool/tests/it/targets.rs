@@ -115,7 +115,7 @@ fn a_pool_is_too_low_when_its_table_says_so() {
         (3, 4, 0, 0, 3, 3, 500, true),
         (3, 4, 0, 5, 3, 3, 3, false),
     ] {
-        let settings = Settings { places, enis, warm_eni, warm_ip, max_pods, ..Settings::OFF };
+        let settings = Settings { warm_ip, warm_eni, max_pods, enis, places, ..Settings::OFF };
         let store = Store { enis: 1, blocks, assigned, ..Store::default() };
         assert_eq!(settings.too_low(store), low, "the formula written down here: {settings:?} {store:?}");
         let n = holding(&settings, store);
@@ -173,7 +173,7 @@ fn every_setting() -> Vec<Settings> {
     for (enis, places) in SIZES {
         for max_eni in [None, Some(1), Some(2)] {
             for prefixes in [false, true] {
-                let base = Settings { enis, places, max_eni, prefixes, ..Settings::OFF };
+                let base = Settings { prefixes, max_eni, enis, places, ..Settings::OFF };
                 for target in 0..=3 {
                     all.push(Settings { warm_eni: target, warm_prefix: target, ..base });
                 }

@@ -95,13 +95,17 @@ impl World {
                     assert!(!self.cools(address), "{address} is given back and still cools");
                 }
                 let seen = self.enis.get_mut(eni.as_str()).ok_or_else(|| fault(Kind::Gone))?;
-                let before = (seen.secondary.len(), seen.prefixes.len());
+                let there = addresses.iter().all(|address| seen.secondary.contains(address))
+                    && prefixes.iter().all(|prefix| seen.prefixes.contains(prefix));
+                if !there {
+                    return Err(fault(Kind::Gone));
+                }
                 seen.secondary.retain(|address| !addresses.contains(address));
                 seen.prefixes.retain(|prefix| !prefixes.contains(prefix));
-                let gone = (before.0 - seen.secondary.len(), before.1 - seen.prefixes.len());
+                let gone = (addresses.len(), prefixes.len());
                 let subnet = seen.subnet.clone();
                 self.put_back(&subnet, gone.0, gone.1);
-                if gone == (addresses.len(), prefixes.len()) { Ok(Answer::Done) } else { Err(fault(Kind::Invalid)) }
+                Ok(Answer::Done)
             }
             Call::Detach { eni, .. } => {
                 let leased = self.state.enis().find(|known| known.record.id == *eni).map_or(0, pool::Eni::leased);

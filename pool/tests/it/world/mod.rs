@@ -427,6 +427,11 @@ impl World {
         self.replies.get(&ticket)?.as_ref().err()
     }
 
+    /// How long ago that was.
+    pub fn since(&self, begun: Duration) -> Duration {
+        self.at.saturating_sub(begun)
+    }
+
     pub fn later(&mut self, wait: Duration) {
         self.at += wait;
         self.event(Event::Tick);
