@@ -31,8 +31,8 @@ pub(super) fn knows(schema: u32) -> bool {
     (1..=SCHEMA).contains(&schema)
 }
 
-/// 1 to 2: calls ask for addresses or for prefixes, prefixes depart too, and from one ENI, ENIs say whether they are tagged and for pods, and the facts
-/// name the VPC and the zone.
+/// 1 to 2: calls ask for addresses or for prefixes, prefixes depart too and say from which ENI, ENIs say whether they are tagged and for
+/// pods, and the facts name the VPC and the zone.
 fn prefixes(mut entries: Entries) -> Result<Entries, String> {
     // Nobody wrote down what they lack. The daemon reads them anew at each start; until then the pool serves what it has.
     entries.remove("facts");
