@@ -143,7 +143,8 @@ impl World {
             state.vpc.settle(now);
             let known = state.vpc.described(instance)?;
             let then = as_of.map_or(now, |at| at.saturating_duration_since(self.started)).max(known.launched);
-            let described = if then < now { state.described_as_of(now - then, now, instance) } else { Some(known) };
+            let age = now.saturating_sub(then);
+            let described = if age.is_zero() { Some(known) } else { state.described_as_of(age, now, instance) };
             described.map(|instance| {
                 let cidrs = state.vpc.cidrs_of(&instance.vpc);
                 (instance, cidrs)
