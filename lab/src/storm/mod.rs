@@ -36,7 +36,7 @@ pub use self::{
 use self::{
     churn::Worker,
     record::{Over, Record},
-    schedule::{Mode, Schedule},
+    schedule::Schedule,
 };
 use crate::{
     lab::Lab,
@@ -47,6 +47,9 @@ use crate::{
     trouble::{Latency, Spread},
     wait,
 };
+
+/// How long an address stays unused after a DEL.
+const COOLING: Duration = Duration::from_secs(1);
 
 /// Spare addresses per node.
 const SPARE: usize = 2;
@@ -89,10 +92,12 @@ impl Settings {
         times.create = milliseconds(50);
         (times.attach, times.device) = (milliseconds(150), milliseconds(200));
         (times.detach, times.unplug) = (milliseconds(250), milliseconds(100));
-        let spare = SPARE.to_string();
-        let environment =
-            [("WARM_IP_TARGET", spare.as_str()), ("IP_COOLDOWN_PERIOD", "1"), ("BERTH_SHRINK_AFTER", "100ms")];
-        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let environment = [
+            ("WARM_IP_TARGET", SPARE.to_string()),
+            ("IP_COOLDOWN_PERIOD", COOLING.as_secs().to_string()),
+            ("BERTH_SHRINK_AFTER", "100ms".to_owned()),
+        ];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value)).to_vec();
         Self { lab, seed, kills: 50, pods: 60, residents: 4, environment, steady: STEADY }
     }
 
@@ -163,12 +168,12 @@ fn rage(lab: &Lab, settings: &Settings, record: &Record, over: &Over) -> Result<
     let took = |part: &'static str, begun: Instant| record.count(|figures| figures.took.push((part, begun.elapsed())));
 
     let begun = Instant::now();
-    let mut daemons: Vec<Ipamd> =
-        lab.nodes().iter().map(|node| killer::start(&storm, node, Mode::Addresses)).collect::<Result<_>>()?;
+    let first = |(number, node)| killer::start(&storm, node, Schedule::first_mode(number));
+    let mut daemons: Vec<Ipamd> = lab.nodes().iter().enumerate().map(first).collect::<Result<_>>()?;
     for daemon in &mut daemons {
         daemon.wait_ready(STEADY)?;
     }
-    agree(&storm, "before the storm", || minimum(lab, &[]))?;
+    agree(&storm, "before the storm", || audit(lab, &[]))?;
     took("calm", begun);
 
     let begun = Instant::now();

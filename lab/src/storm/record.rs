@@ -16,6 +16,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
+use super::COOLING;
 use crate::{kernel, netns::Netns};
 
 /// So many complaints are kept: the first ones matter.
@@ -111,10 +112,12 @@ impl Record {
     pub(super) fn moved_in(&self, address: Ipv4Addr, tenant: Tenant) {
         self.note(format_args!("{} has {address} ({})", tenant.label, tenant.container_id));
         let (label, netns) = (tenant.label.clone(), tenant.netns.clone());
+        let mut early = None;
         let before = {
             let mut state = self.state();
             if let Some((node, since)) = state.former.get(&address).copied() {
                 let gap = since.elapsed();
+                early = Some(gap).filter(|gap| *gap < COOLING);
                 let figures = &mut state.figures;
                 figures.crossings += usize::from(node != tenant.node);
                 figures.soonest_reuse = Some(figures.soonest_reuse.map_or(gap, |soonest| soonest.min(gap)));
@@ -122,6 +125,9 @@ impl Record {
             state.figures.adds += 1;
             state.tenants.insert(address, tenant)
         };
+        if let Some(gap) = early {
+            self.complain(format!("{label} was given {address} {gap:.0?} after a DEL gave it back"));
+        }
         if let Some(before) = before
             && (!before.leaving || has(&before.netns, address))
         {
@@ -298,7 +304,9 @@ mod tests {
         // The first one's DEL comes through later: the second one stays.
         record.left(Some(ADDRESS), "a/p1", "a/p1", &tenant("a/p1").netns);
         assert_eq!(record.tenants()[&ADDRESS].label, "b/p2");
-        assert!(!record.complaints().iter().any(|said| said.contains("while")), "{:?}", record.complaints());
+        let said = record.complaints();
+        assert!(!said.iter().any(|said| said.contains("while")), "{said:?}");
+        assert!(said.iter().any(|said| said.contains("after a DEL gave it back")), "it has not cooled: {said:?}");
     }
 
     #[test]

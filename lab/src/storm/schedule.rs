@@ -84,6 +84,11 @@ impl Schedule {
         }
     }
 
+    /// How a node's first daemon takes addresses: each node in its own way.
+    pub(super) fn first_mode(node: usize) -> Mode {
+        if node.is_multiple_of(2) { Mode::Addresses } else { Mode::Prefixes }
+    }
+
     /// The nth kill of a node's daemon.
     pub(super) fn blow(self, node: usize, turn: usize) -> Blow {
         let mut rng = self.draw(2, node, turn);
