@@ -1,4 +1,4 @@
-//! `COVERAGE.md`: every promise names a test, and every named test exists.
+//! `COVERAGE.md` and `docs/FROM-VPC-CNI.md`: every promise names a test, and every named test exists.
 
 use crate::{
     exactly, none,
@@ -115,6 +115,47 @@ fn every_promise_names_a_test_that_exists() {
     let files = workspace::texts();
     let own = files.iter().find(|file| file.path == "tests/COVERAGE.md").expect("tests/COVERAGE.md is there");
     none(&check(&own.text, &files, SECTIONS));
+}
+
+/// The rows of the page for users of amazon-vpc-cni: lines of the form "- `crate` `test`" below the title of what was reported.
+fn reported(text: &str) -> (Vec<String>, Vec<Promise>) {
+    let (mut titles, mut promises) = (Vec::new(), Vec::new());
+    for (at, line) in text.lines().enumerate() {
+        if let Some(title) = line.strip_prefix("## ") {
+            titles.push(title.to_owned());
+        }
+        let Some(row) = line.strip_prefix("- `") else { continue };
+        let (home, test) = row.trim_end_matches('`').split_once("` `").unwrap_or((row, ""));
+        let section = titles.last().cloned().unwrap_or_default();
+        let (home, test) = (home.to_owned(), test.to_owned());
+        promises.push(Promise { line: at + 1, text: section.clone(), section, home, test });
+    }
+    (titles, promises)
+}
+
+fn check_reported(text: &str, files: &[Source]) -> Vec<String> {
+    let (titles, promises) = reported(text);
+    let bare = titles.iter().filter(|title| !promises.iter().any(|promise| promise.section == **title));
+    let mut complaints: Vec<_> = bare.map(|title| format!("## {title}: no test holds it")).collect();
+    for promise in promises.iter().filter(|promise| !exists(promise, files)) {
+        complaints.push(format!("line {}: {} has no test {}", promise.line, promise.home, promise.test));
+    }
+    complaints
+}
+
+#[test]
+fn every_failure_that_users_reported_names_tests_that_exist() {
+    let files = workspace::texts();
+    let page = files.iter().find(|file| file.path == "docs/FROM-VPC-CNI.md").expect("docs/FROM-VPC-CNI.md is there");
+    let (titles, promises) = reported(&page.text);
+    assert!(titles.len() == 13 && promises.len() >= 50, "{} findings, {} tests", titles.len(), promises.len());
+    none(&check_reported(&page.text, &files));
+}
+
+#[test]
+fn a_reported_failure_without_a_test_is_seen() {
+    let page = "## 1. One\n\nSaid.\n\n- `pool` `plan::it_grows`\n- `pool` `plan::it_shrinks`\n\n## 2. Two\n\nSaid.\n";
+    exactly(&check_reported(page, &crates()), &["## 2. Two: no test", "line 6: pool has no test plan::it_shrinks"]);
 }
 
 const HEAD: &str = "## One\n\n| promise | crate | test |\n|---|---|---|\n";
