@@ -149,6 +149,11 @@ impl Samples {
         Self { sorted }
     }
 
+    /// In microseconds.
+    pub fn micros(times: impl IntoIterator<Item = Duration>) -> Self {
+        Self::new(times.into_iter().map(|time| time.as_secs_f64() * 1e6))
+    }
+
     /// In milliseconds.
     pub fn millis(times: impl IntoIterator<Item = Duration>) -> Self {
         Self::new(times.into_iter().map(|time| time.as_secs_f64() * 1e3))

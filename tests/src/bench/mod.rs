@@ -2,6 +2,7 @@
 //!
 //! Owns what is measured and how it is told. Absolute times are this machine's; what is promised are the ratios.
 
+mod decide;
 mod figure;
 mod fill;
 mod node;
@@ -22,13 +23,15 @@ use self::{
 };
 
 /// The figures.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 11] = [
     "cni_add",
     "cni_add_x8",
     "cni_add_x32",
     "cni_del",
     "rss_0",
     "plugin_size",
+    "plan",
+    "allocate",
     "fill_110",
     "calls_110_warm_eni",
     "calls_110_warm_ip",
@@ -63,6 +66,7 @@ pub fn run(options: &Options) -> Result<()> {
     if wanted("plugin_size") {
         tell(plugin_size()?);
     }
+    decide::measure(wanted, &mut tell)?;
     fill::measure(wanted, &mut tell)?;
     if let Some(path) = &options.json {
         figure::write(path, &figures)?;
