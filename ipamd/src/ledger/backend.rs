@@ -1,7 +1,8 @@
 //! The file under the ledger.
 //!
 //! Owns reads and writes of the file. Never waits for a disk: leases outlive the daemon, not the machine, and what a killed process
-//! has written stays in the page cache. A commit costs 24 us this way, and 158 us with a real sync.
+//! has written stays in the page cache. A commit costs 24 us this way (42 us with 250 leases: ten writes of a page), and 158 us with a real
+//! sync.
 
 use std::{
     fs::{File, OpenOptions},
