@@ -42,9 +42,13 @@ fn old_pod(node: &Node, link: &str, address: &str) -> Place {
     sandbox
 }
 
+/// Names of links, rules, routes.
 fn left(node: &Node) -> (String, String, String) {
-    let links = shown(&node.place, "-o link show type veth");
-    (links, shown(&node.place, "rule"), shown(&node.place, "route show table main"))
+    let links = shown(&node.place, "-br link show type veth");
+    let names: Vec<_> = links.lines().filter_map(|line| line.split(['@', ' ']).next()).collect();
+    // A route is down with its link until the kernel has noticed that the other end is up.
+    let routes = shown(&node.place, "route show table main").replace(" linkdown", "");
+    (names.join(" "), shown(&node.place, "rule"), routes)
 }
 
 fn assert_gone(node: &Node, address: &str) {
