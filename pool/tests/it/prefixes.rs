@@ -123,6 +123,19 @@ fn whatever_ec2_has_against_prefixes_single_addresses_can_be_had() {
 }
 
 #[test]
+fn a_subnet_with_neither_prefixes_nor_addresses_is_exhausted() {
+    let mut world = World::new(prefixes(by_address(5)));
+    (world.subnet("subnet-1").prefixes, world.subnet("subnet-1").free) = (0, 0);
+    let ticket = world.add("a");
+    for _ in 0..40 {
+        if !world.step() {
+            world.later(pool::COALESCE);
+        }
+    }
+    assert_eq!(world.refusal(ticket), Some(&Refusal::SubnetExhausted { subnet: "subnet-1".into() }));
+}
+
+#[test]
 fn only_whole_free_prefixes_go_back() {
     let mut world = World::new(prefixes(by_address(1)));
     world.add_many(40);
