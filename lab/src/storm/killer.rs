@@ -22,7 +22,7 @@ use crate::{
 const READY: Duration = Duration::from_secs(60);
 
 /// A moment that is counted in calls may not come.
-const NO_CALLS: Duration = Duration::from_millis(1_600);
+const NO_CHANGES: Duration = Duration::from_millis(1_600);
 
 /// Kills the daemon again and again while there are kills to give, each time for one in another mode. The last one is ended in
 /// good order; what is left is a daemon that takes addresses one by one, and is ready.
@@ -79,20 +79,26 @@ pub(super) fn start(storm: &Storm<'_>, node: &Node, mode: Mode) -> Result<Ipamd>
 fn await_moment(storm: &Storm<'_>, moment: &Moment) {
     match *moment {
         Moment::After(time) => drop(storm.halted.within(time)),
-        Moment::Calls(calls, then) => {
-            let made = || -> u64 { storm.lab.ec2().calls().values().sum() };
+        Moment::Changes(wanted, then) => {
             let begun = Instant::now();
-            let mut last = made();
-            let mut seen = 0;
-            wait::until(NO_CALLS, || {
-                let now = made();
+            let (mut last, mut seen) = (changes(storm), 0);
+            wait::until(NO_CHANGES, || {
+                let now = changes(storm);
                 // Who counts the calls starts anew now and then.
                 seen += now.saturating_sub(last);
                 last = now;
-                (seen >= calls).then_some(())
+                (seen >= wanted).then_some(())
             });
-            storm.record.note(format_args!("{seen} of {calls} calls in {:.0?}", begun.elapsed()));
+            storm
+                .record
+                .note(format_args!("{seen} of {wanted} calls that change something in {:.0?}", begun.elapsed()));
             storm.halted.within(then);
         }
     }
+}
+
+/// Calls that change something, since they were counted last.
+fn changes(storm: &Storm<'_>) -> u64 {
+    let calls = storm.lab.ec2().calls();
+    calls.iter().filter(|(action, _)| !action.reads_only()).map(|(_, count)| count).sum()
 }
