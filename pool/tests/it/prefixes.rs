@@ -62,6 +62,20 @@ fn warm_prefixes_are_whole_ones() {
     assert_eq!(world.holds(), (1, 0, 3), "two are free again");
 }
 
+/// Amazon-vpc-cni asks for as many as are not free, also when fewer addresses are missing.
+#[test]
+fn warm_prefixes_are_ones_that_nobody_uses() {
+    let mut world = World::new(prefixes(by_address(1)));
+    world.add_many(17);
+    world.settle();
+    world.del_many(1..16);
+    world.later(secs(31));
+    assert_eq!(world.holds(), (1, 0, 2), "each with one pod");
+    world.crash_into(prefixes(Warm::Prefixes(2)));
+    world.settle();
+    assert_eq!(world.holds(), (1, 0, 4), "two addresses are short, and two prefixes");
+}
+
 #[test]
 fn without_an_aligned_28_single_addresses_come_and_it_is_said_once() {
     let mut world = World::new(prefixes(by_address(5)));
