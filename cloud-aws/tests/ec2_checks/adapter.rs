@@ -1,20 +1,27 @@
 //! Not on the list: the adapter itself through the life of an ENI, and what it makes of this EC2's refusals.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use aws_credential_types::Credentials;
 use cloud::{Answer, Call, Cloud, Kind};
 use cloud_aws::{Ec2, Settings};
-use pool::{Ask, DeviceIndex, EniId, Limits, SeenEni};
+use pool::{Ask, DeviceIndex, EniId, Limits, Prefix, SeenEni};
 
 use crate::{
     checks,
+    prefixes::in_a_26,
     region::{Mismatch, NOBODY, Outcome, REGION, Region, eventually, expect, expect_that, sorted, token},
 };
 
-checks!(adapter_through_the_life_of_an_eni, adapter_sorts_what_ec2_refuses, adapter_knows_the_limits_of_types);
+checks!(
+    adapter_through_the_life_of_an_eni,
+    adapter_through_the_life_of_a_prefix,
+    adapter_sorts_what_ec2_refuses,
+    adapter_sorts_how_prefixes_are_refused,
+    adapter_knows_the_limits_of_types,
+);
 
-async fn adapter(region: &Region) -> Ec2 {
+pub(crate) async fn adapter(region: &Region) -> Ec2 {
     let settings = Settings { endpoint: Some(region.endpoint.clone()), ..Settings::new(REGION) };
     Ec2::with_credentials(&settings, Credentials::new("test", "test", None, None, "test")).await
 }
@@ -25,11 +32,11 @@ impl From<cloud::Error> for Mismatch {
     }
 }
 
-fn unexpected<T>(answer: Answer) -> Outcome<T> {
+pub(crate) fn unexpected<T>(answer: Answer) -> Outcome<T> {
     Err(Mismatch(format!("an answer of another call: {answer:?}")))
 }
 
-fn create(subnet: &str, groups: Vec<pool::SecurityGroupId>, ask: Ask, once: &str) -> Call {
+pub(crate) fn create(subnet: &str, groups: Vec<pool::SecurityGroupId>, ask: Ask, once: &str) -> Call {
     Call::CreateEni {
         token: once.into(),
         subnet: subnet.into(),
@@ -40,14 +47,14 @@ fn create(subnet: &str, groups: Vec<pool::SecurityGroupId>, ask: Ask, once: &str
     }
 }
 
-async fn created(ec2: &Ec2, call: Call) -> Outcome<SeenEni> {
+pub(crate) async fn created(ec2: &Ec2, call: Call) -> Outcome<SeenEni> {
     match ec2.call(call).await? {
         Answer::Created(eni) => Ok(eni),
         other => unexpected(other),
     }
 }
 
-async fn described(ec2: &Ec2, eni: &EniId) -> Outcome<Option<SeenEni>> {
+pub(crate) async fn described(ec2: &Ec2, eni: &EniId) -> Outcome<Option<SeenEni>> {
     match ec2.call(Call::Describe { eni: eni.clone() }).await? {
         Answer::Described(eni) => Ok(eni),
         other => unexpected(other),
@@ -107,6 +114,66 @@ async fn adapter_through_the_life_of_an_eni(region: &Region) -> Outcome {
     .await?;
     ec2.call(Call::Delete { eni: eni.clone() }).await?;
     expect("described after the delete", described(&ec2, &eni).await?, None)
+}
+
+async fn assigned(ec2: &Ec2, eni: &EniId, ask: Ask) -> Outcome<(Vec<Ipv4Addr>, Vec<Prefix>)> {
+    match ec2.call(Call::Assign { eni: eni.clone(), ask }).await? {
+        Answer::Assigned { addresses, prefixes } => Ok((addresses, prefixes)),
+        other => unexpected(other),
+    }
+}
+
+async fn adapter_through_the_life_of_a_prefix(region: &Region) -> Outcome {
+    let ec2 = adapter(region).await;
+    let (subnet, block) = region.subnet_and_block(24).await?;
+    let made = created(&ec2, create(&subnet, vec![], Ask::Prefixes(2), &token())).await?;
+    expect("prefixes, addresses", (made.prefixes.len(), made.secondary.len()), (2, 0))?;
+    expect_that("prefixes of the subnet", &made, made.prefixes.iter().all(|one| block.contains(&one.first())))?;
+    let eni = made.id.clone();
+
+    let (addresses, prefixes) = assigned(&ec2, &eni, Ask::Prefixes(1)).await?;
+    expect("one prefix more, no address", (addresses.len(), prefixes.len()), (0, 1))?;
+    let (addresses, none) = assigned(&ec2, &eni, Ask::Addresses(2)).await?;
+    expect("two addresses more, no prefix", (addresses.len(), none.len()), (2, 0))?;
+    let held = described(&ec2, &eni).await?.ok_or_else(|| Mismatch("no ENI".to_owned()))?;
+    expect("prefixes", sorted(held.prefixes), sorted(made.prefixes.iter().chain(&prefixes).copied()))?;
+    expect("addresses", sorted(held.secondary), sorted(addresses.iter().copied()))?;
+
+    ec2.call(Call::Unassign { eni: eni.clone(), addresses: vec![], prefixes: made.prefixes }).await?;
+    let held = described(&ec2, &eni).await?.ok_or_else(|| Mismatch("no ENI".to_owned()))?;
+    expect("what is left", (held.prefixes, sorted(held.secondary)), (prefixes, sorted(addresses)))
+}
+
+async fn adapter_sorts_how_prefixes_are_refused(region: &Region) -> Outcome {
+    let ec2 = adapter(region).await;
+    let (small, _) = region.subnet_and_block(28).await?;
+    let (large, _) = region.subnet_and_block(24).await?;
+    let instance = region.running_in(&large).await?;
+    let eni = created(&ec2, create(&large, vec![], Ask::Prefixes(1), &token())).await?.id;
+    region.attached(eni.as_str(), &instance, 1).await?;
+    let tiny = created(&ec2, create(&small, vec![], Ask::Addresses(0), &token())).await?.id;
+    let fragmented = EniId::from(in_a_26(region, &[20, 40]).await?.0);
+    let assign = |eni: &EniId, ask| Call::Assign { eni: eni.clone(), ask };
+    for (what, call, kinds) in [
+        ("a prefix of a fragmented subnet", assign(&fragmented, Ask::Prefixes(1)), &[Kind::NoFreePrefix][..]),
+        // EC2 counts first, or looks for a block first: either way the pool takes what there is.
+        ("a prefix of a full subnet", assign(&tiny, Ask::Prefixes(1)), &[Kind::NoFreeAddresses, Kind::NoFreePrefix]),
+        ("nine more than one of ten places", assign(&eni, Ask::Prefixes(9)), &[Kind::AddressLimit]),
+        ("as many addresses", assign(&eni, Ask::Addresses(9)), &[Kind::AddressLimit]),
+        (
+            "a prefix that is not on it",
+            Call::Unassign {
+                eni: eni.clone(),
+                addresses: vec![],
+                prefixes: vec![Prefix::around([10, 9, 9, 9].into())],
+            },
+            &[Kind::Gone],
+        ),
+    ] {
+        let refused = ec2.call(call).await.map_err(|error| error.kind);
+        expect_that(what, &refused, refused.as_ref().is_err_and(|kind| kinds.contains(kind)))?;
+    }
+    Ok(())
 }
 
 async fn adapter_sorts_what_ec2_refuses(region: &Region) -> Outcome {

@@ -6,6 +6,7 @@
 #![expect(clippy::redundant_closure_for_method_calls, reason = "the SDK's paths are longer than what they say")]
 
 mod adapter;
+mod adapter_reads;
 mod addresses;
 mod attachments;
 mod interface_types;
@@ -63,6 +64,7 @@ async fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     checks.extend(adapter::checks());
+    checks.extend(adapter_reads::checks());
     let lab = match env::var("BERTH_EC2_ENDPOINT") {
         Ok(endpoint) => Ok((endpoint, None)),
         Err(_) => lab::start().await.map(|lab| (lab.endpoint.clone(), Some(lab))),

@@ -227,7 +227,7 @@ async fn assign_prefixes_share_the_types_addresses(region: &Region) -> Outcome {
 }
 
 /// A /26 has two whole /28s; of these ENIs' addresses, the first is in one of them.
-async fn in_a_26(region: &Region, numbers: &[i32]) -> Outcome<(String, String, Ipv4Net)> {
+pub(crate) async fn in_a_26(region: &Region, numbers: &[i32]) -> Outcome<(String, String, Ipv4Net)> {
     let (subnet, block) = region.subnet_and_block(26).await?;
     let mut call = region.create(&subnet);
     for number in numbers {
