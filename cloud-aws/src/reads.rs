@@ -3,7 +3,7 @@
 //! Owns the filters, the pages and their bounds. An answer is whole or there is none, but for what nodes left behind: of that, any part
 //! is good. Never repeats a request.
 
-use aws_sdk_ec2::types::{Filter, InstanceStateName};
+use aws_sdk_ec2::types::{Filter, InstanceStateName, Reservation};
 use cloud::{Action, Error, Kind};
 use pool::{EniId, InstanceId, SeenEni, SeenSubnet, VpcId};
 use tracing::debug;
@@ -124,7 +124,7 @@ impl Ec2 {
             let call = self.client.describe_instances().filters(these.clone());
             let call = call.max_results(PAGE).set_next_token(page.token());
             let output = ask(ACTION, |sent| call.customize().interceptor(sent).send()).await?;
-            for found in output.reservations().iter().flat_map(|reservation| reservation.instances()) {
+            for found in output.reservations().iter().flat_map(Reservation::instances) {
                 let state = found.state().and_then(|state| state.name());
                 let ended = [InstanceStateName::ShuttingDown, InstanceStateName::Terminated];
                 // A state that nobody has heard of, or none, is no end.

@@ -240,11 +240,11 @@ mod tests {
 
     /// The call of this kind among a step's effects.
     fn asked(step: &Step, wanted: fn(&Call) -> bool) -> CallId {
-        let calls = step.effects.iter().filter_map(|effect| match effect {
+        let mut calls = step.effects.iter().filter_map(|effect| match effect {
             Effect::Call(id, call) if wanted(call) => Some(*id),
             _ => None,
         });
-        calls.last().unwrap_or_else(|| panic!("not asked: {step:?}"))
+        calls.next_back().unwrap_or_else(|| panic!("not asked: {step:?}"))
     }
 
     fn seen_subnet(id: &str, free: u32, role: Option<&str>) -> SeenSubnet {
