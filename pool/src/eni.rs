@@ -7,8 +7,8 @@ use std::{fmt, net::Ipv4Addr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Address, Addresses, AttachmentId, BootTime, Call, CallId, DeviceIndex, EniId, Generation, LeaseKey, Mac, Pod,
-    Prefix, PrefixState, Slot, SubnetId, Tally, Token,
+    Address, Addresses, AttachmentId, Block, BootTime, Call, CallId, DeviceIndex, EniId, Generation, LeaseKey, Mac,
+    Pod, Prefix, PrefixState, Slot, SubnetId, Tally, Token,
 };
 
 /// An ENI without its addresses, as the ledger has it.
@@ -189,6 +189,12 @@ impl Eni {
         for prefix in prefixes {
             self.addresses.set_prefix(prefix, Some(PrefixState::Unverified { absent: None }));
         }
+    }
+
+    /// All that it holds, as EC2 assigned it.
+    pub(crate) fn held_blocks(&self) -> Vec<Block> {
+        let singles = self.addresses.singles().map(|(address, _)| Block::Address(address));
+        singles.chain(self.addresses.prefixes().map(|(prefix, _)| Block::Prefix(prefix))).collect()
     }
 
     /// Its addresses, by state.

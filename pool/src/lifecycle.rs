@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use crate::{
     Action, BootTime, Call, Effect, EniId, EniState, Key, NodeFacts, Now, Refusal, Role, State,
     adopt::INSTANCE_TAG,
+    answer::blocks,
     pause::{SOMEBODY, Scope},
 };
 
@@ -42,6 +43,10 @@ impl State {
         }
         for (id, call) in repeats {
             self.touch(Key::Intent(id));
+            if let Call::Unassign { addresses, prefixes, .. } = &call {
+                // The daemon may have died before it took the routes away.
+                self.effect(Effect::Withdraw(blocks(addresses.clone(), prefixes.clone()).collect()));
+            }
             self.effect(Effect::Call(id, call));
         }
     }
@@ -86,7 +91,11 @@ impl State {
         if self.pauses.active(&Scope::Action(call.action()), now.at) {
             return;
         }
+        let held = eni.held_blocks();
         self.set_state(id, eni.record.state.clone(), next);
+        if matches!(call, Call::Detach { .. }) {
+            self.effect(Effect::Withdraw(held));
+        }
         self.call(now.at, call);
     }
 

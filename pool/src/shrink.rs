@@ -153,8 +153,7 @@ impl State {
     fn drain(&mut self, id: &EniId) {
         let Some(eni) = self.enis.get_mut(id) else { return };
         eni.record.state = EniState::Draining;
-        let singles = eni.addresses.singles().map(|(address, _)| Block::Address(address));
-        let blocks = singles.chain(eni.addresses.prefixes().map(|(prefix, _)| Block::Prefix(prefix))).collect();
+        let blocks = eni.held_blocks();
         self.touch(Key::Eni(id.clone()));
         self.effect(Effect::Withdraw(blocks));
     }

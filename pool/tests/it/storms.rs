@@ -102,3 +102,21 @@ fn an_eni_whose_create_was_lost_and_then_refused_is_not_left_over() {
     assert!(!world.enis.contains_key(&made), "{made} is left over");
     assert!(world.news.iter().any(|news| matches!(news, pool::News::LeakedEniDeleted(eni) if eni.as_str() == made)));
 }
+
+/// The daemon died after it had written down that it would give addresses back, and before it had taken their routes away: the repetition
+/// takes them away first.
+#[test]
+fn what_is_asked_back_again_is_taken_from_the_kernel_first() {
+    let mut world = World::of_type(policy(1), Limits { enis: 3, addresses_per_eni: 4 });
+    world.add("a");
+    world.settle();
+    world.del("a");
+    while !matches!(world.open.front(), Some((_, Call::Unassign { .. }))) {
+        advance(&mut world);
+    }
+    let before = world.calls.len();
+    world.crash();
+    // The world looks at every call that gives something back.
+    world.settle();
+    assert!(world.calls[before..].iter().any(|call| matches!(call, Call::Unassign { .. })), "{:?}", world.calls);
+}

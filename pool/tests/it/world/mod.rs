@@ -10,9 +10,9 @@ use std::{
 };
 
 use pool::{
-    Action, AddRequest, BootTime, Call, CallId, DelRequest, DeviceIndex, Effect, Entry, Event, Fault, InterfaceKind,
-    Key, Kind, Lease, LeaseKey, Limits, Mac, News, NodeFacts, Now, Pod, Policy, Record, Refusal, SeenAttachment,
-    SeenEni, State, Ticket, WantedEni,
+    Action, AddRequest, Block, BootTime, Call, CallId, DelRequest, DeviceIndex, Effect, Entry, Event, Fault,
+    InterfaceKind, Key, Kind, Lease, LeaseKey, Limits, Mac, News, NodeFacts, Now, Pod, Policy, Record, Refusal,
+    SeenAttachment, SeenEni, State, Ticket, WantedEni,
 };
 
 pub const INSTANCE: &str = "i-1";
@@ -182,7 +182,9 @@ impl World {
             }
         }
         let mut looks = Vec::new();
+        let mut withdrawn = BTreeSet::new();
         for effect in step.effects {
+            assert!(gives_back_only(&effect, &withdrawn), "{effect:?} before the kernel was told");
             match effect {
                 Effect::Reply(ticket, outcome) => {
                     assert!(self.replies.insert(ticket, outcome).is_none(), "{ticket:?} was answered twice");
@@ -199,7 +201,8 @@ impl World {
                     self.carried = self.state.wanted();
                 }
                 Effect::Say(news) => self.news.push(news),
-                Effect::Released(..) | Effect::Withdraw(_) => {}
+                Effect::Withdraw(blocks) => withdrawn.extend(blocks),
+                Effect::Released(..) => {}
             }
         }
         self.hold_promises();
@@ -412,4 +415,11 @@ pub fn key(name: &str) -> LeaseKey {
 
 pub fn pod(name: &str) -> Pod {
     Pod { namespace: "default".to_owned(), name: name.to_owned(), uid: String::new() }
+}
+
+/// What a call gives back to EC2 has been taken away from the kernel before, in the same step.
+fn gives_back_only(effect: &Effect, withdrawn: &BTreeSet<Block>) -> bool {
+    let Effect::Call(_, Call::Unassign { addresses, prefixes, .. }) = effect else { return true };
+    addresses.iter().all(|address| withdrawn.contains(&Block::Address(*address)))
+        && prefixes.iter().all(|prefix| withdrawn.contains(&Block::Prefix(*prefix)))
 }
