@@ -46,8 +46,6 @@ const fn says(code: &'static str, says: &'static str, kind: Kind) -> Rule {
 const RULES: &[Rule] = &[
     // One code, several meanings.
     says("InvalidParameterValue", "sufficient free Ipv4 addresses or prefixes", Kind::NoFreePrefix),
-    // Only Nitro instances take prefixes: single addresses are the way out, as with a subnet that has no /28.
-    says("UnsupportedOperation", "prefix", Kind::NoFreePrefix),
     says("InvalidParameterValue", "already has an interface attached at device index", Kind::Conflict),
     says("InvalidParameterValue", "is currently in use", Kind::Conflict),
     says("InvalidParameterValue", "are not assigned to interface", Kind::Gone),
@@ -249,16 +247,11 @@ mod tests {
             "Some of [10.0.1.240/28] are not assigned to interface eni-0b02b09699ec55970",
             Kind::Gone,
         ),
+        // Only Nitro instances take prefixes. The pool takes single addresses after any such refusal of prefixes.
         sample(
             Action::AssignPrivateIpAddresses,
             "UnsupportedOperation",
             "Instance type m4.large does not support assigned prefixes",
-            Kind::NoFreePrefix,
-        ),
-        sample(
-            Action::AttachNetworkInterface,
-            "UnsupportedOperation",
-            "The instance type does not support this operation",
             Kind::Invalid,
         ),
         sample(
