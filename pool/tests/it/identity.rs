@@ -246,6 +246,7 @@ fn what_is_known_already_is_not_found_again() {
     let address = world.address(ticket).expect("leased");
     world.event(found("a", Ipv4Addr::new(10, 0, 0, 101)));
     world.event(found("other", address));
+    assert!(!world.ledger.contains_key(&Key::Found(address)), "nor kept for later, when the pod has gone");
     world.add("deleted");
     world.del("deleted");
     world.event(found("deleted", Ipv4Addr::new(10, 0, 0, 102)));

@@ -91,6 +91,29 @@ fn a_cooling_address_is_used_early_only_where_that_is_allowed() {
 }
 
 #[test]
+fn the_address_that_has_cooled_for_longest_on_any_eni_is_used_first() {
+    // Pods spread over both; the addresses of the two are not in the order of their release.
+    for order in [[0, 5, 1, 4], [3, 2, 4, 1]] {
+        let two = Limits { enis: 2, addresses_per_eni: 4 };
+        let mut world = World::of_type(Policy { early_reuse: true, ..addresses(0, 6) }, two);
+        let again = world.add_many(6);
+        world.settle();
+        let released: Vec<_> = order
+            .iter()
+            .map(|n| {
+                world.later(secs(1));
+                world.del(&format!("p{n}"));
+                world.address(again[*n]).expect("served")
+            })
+            .collect();
+        let next: Vec<_> = (0..4).map(|n| world.add(&format!("next{n}"))).collect();
+        world.later(Duration::from_millis(20));
+        let reused: Vec<_> = next.iter().map(|ticket| world.address(*ticket).expect("early")).collect();
+        assert_eq!(reused, released);
+    }
+}
+
+#[test]
 fn nothing_is_used_early_while_something_else_can_be_had() {
     let mut world = World::new(Policy { early_reuse: true, ..addresses(0, 1) });
     world.settle();
