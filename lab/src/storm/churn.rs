@@ -9,8 +9,8 @@ use anyhow::{Context, Error, Result};
 
 use super::{
     Storm,
-    record::Tenant,
-    schedule::{Life, Schedule},
+    record::{Record, Tenant},
+    schedule::{Ending, Life, Schedule},
     talk::Talk,
 };
 use crate::{
@@ -91,9 +91,22 @@ impl<'a> Worker<'a> {
         if over.is_set() {
             return Ok(Some(pod));
         }
-        record.note(format_args!("{} goes ({})", pod.label(), pod.container_id()));
-        self.delete(&pod, life.remembered, life.twice)?;
+        record.note(format_args!("{} goes: {:?} ({})", pod.label(), life.ending, pod.container_id()));
+        self.end(&pod, life)?;
         Ok(None)
+    }
+
+    fn end(&self, pod: &Pod, life: &Life) -> Result<()> {
+        if life.ending != Ending::Deleted {
+            // From here on its address may be given to others, once the daemon has noticed.
+            leaves(self.storm.record, pod);
+            pod.netns().remove()?;
+        }
+        if life.ending == Ending::Vanished {
+            self.storm.record.vanished(pod.added().map(|added| added.address), pod.container_id());
+            return Ok(());
+        }
+        self.delete(pod, life.remembered, life.twice)
     }
 
     /// A pod with an address, however many sandboxes it takes; none when the storm ended first.
@@ -172,14 +185,18 @@ impl<'a> Worker<'a> {
     }
 }
 
+fn leaves(record: &Record, pod: &Pod) {
+    if let Some(added) = pod.added() {
+        record.leaves(added.address, pod.container_id());
+    }
+}
+
 /// DEL until it succeeds.
 pub(super) fn delete(storm: &Storm<'_>, pod: &Pod, remembered: bool) -> Result<()> {
     let record = &storm.record;
     let address = pod.added().map(|added| added.address);
     let previous = pod.added().filter(|_| remembered).map(|added| &added.result);
-    if let Some(address) = address {
-        record.leaves(address, pod.container_id());
-    }
+    leaves(record, pod);
     let mut last = None;
     let deleted = wait::until(DELETE, || match pod.call("DEL", previous).and_then(crate::cni::Reply::done) {
         Ok(_) => Some(()),

@@ -96,6 +96,7 @@ impl Settings {
             ("WARM_IP_TARGET", SPARE.to_string()),
             ("IP_COOLDOWN_PERIOD", COOLING.as_secs().to_string()),
             ("BERTH_SHRINK_AFTER", "100ms".to_owned()),
+            ("BERTH_RECLAIM_AFTER", "2s".to_owned()),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value)).to_vec();
         Self { lab, seed, kills: 50, pods: 60, residents: 4, environment, steady: STEADY }

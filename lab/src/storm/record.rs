@@ -69,6 +69,8 @@ pub struct Figures {
     pub dels: usize,
     /// DELs that failed and were repeated.
     pub dels_repeated: usize,
+    /// Sandboxes that went without a DEL.
+    pub vanished: usize,
     /// Packets that were answered.
     pub exchanges: usize,
     /// The longest that a pod waited for an answer, its packets repeated meanwhile.
@@ -152,17 +154,26 @@ impl Record {
     /// A pod's DEL has succeeded.
     pub(super) fn left(&self, address: Option<Ipv4Addr>, container_id: &str, label: &str, netns: &Netns) {
         self.note(format_args!("{label} is deleted ({container_id})"));
+        self.count(|figures| figures.dels += 1);
+        self.moved_out(address, container_id);
+        match kernel::pod_addresses(netns) {
+            Ok(found) if found.is_empty() => {}
+            found => self.complain(format!("{label} is deleted and still has {found:?}")),
+        }
+    }
+
+    /// A pod's sandbox is gone, and nobody will say DEL.
+    pub(super) fn vanished(&self, address: Option<Ipv4Addr>, container_id: &str) {
+        self.count(|figures| figures.vanished += 1);
+        self.moved_out(address, container_id);
+    }
+
+    fn moved_out(&self, address: Option<Ipv4Addr>, container_id: &str) {
         let mut state = self.state();
-        state.figures.dels += 1;
         if let Some(address) = address
             && state.tenants.get(&address).is_some_and(|tenant| tenant.container_id == container_id)
         {
             state.tenants.remove(&address);
-        }
-        drop(state);
-        match kernel::pod_addresses(netns) {
-            Ok(found) if found.is_empty() => {}
-            found => self.complain(format!("{label} is deleted and still has {found:?}")),
         }
     }
 
@@ -255,7 +266,11 @@ impl fmt::Display for Figures {
         let reuse = self.soonest_reuse.map_or_else(|| "never".to_owned(), |gap| format!("after {gap:.0?}"));
         writeln!(f, "kills          {}, {} with an ADD or DEL under way", self.kills, self.kills_in_flight)?;
         writeln!(f, "ADDs           {}; refused: {refused} ({})", self.adds, list(reasons))?;
-        writeln!(f, "DELs           {}; repeated after a failure: {}", self.dels, self.dels_repeated)?;
+        writeln!(
+            f,
+            "DELs           {}; repeated after a failure: {}; never said: {}",
+            self.dels, self.dels_repeated, self.vanished
+        )?;
         writeln!(f, "addresses      reused {reuse} at the soonest; {} times by the other node", self.crossings)?;
         writeln!(f, "looks          {} into all living pods", self.looks)?;
         writeln!(f, "packets        {} answered; longest silence {:.0?}", self.exchanges, self.longest_silence)?;

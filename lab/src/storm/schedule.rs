@@ -35,6 +35,19 @@ pub(super) struct Life {
     pub remembered: bool,
     /// The runtime repeats a DEL that has succeeded.
     pub twice: bool,
+    /// How its sandbox goes.
+    pub ending: Ending,
+}
+
+/// How a sandbox goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// DEL, then the namespace.
+    Deleted,
+    /// The namespace, then DEL.
+    Late,
+    /// The namespace, and nobody says DEL.
+    Vanished,
 }
 
 /// One kill of a daemon.
@@ -74,13 +87,17 @@ impl Schedule {
     /// The nth life of a worker's pods.
     pub(super) fn life(self, worker: usize, turn: usize) -> Life {
         let mut rng = self.draw(1, worker, turn);
-        let mut milliseconds = |range| Duration::from_millis(rng.random_range(range));
         Life {
-            rest: milliseconds(0..1_200),
-            hold: milliseconds(200..3_000),
+            rest: Duration::from_millis(rng.random_range(0..1_200)),
+            hold: Duration::from_millis(rng.random_range(200..3_000)),
             talks: rng.random_bool(0.3),
             remembered: rng.random_bool(0.8),
             twice: rng.random_bool(0.2),
+            ending: match rng.random_range(0..100) {
+                0..80 => Ending::Deleted,
+                80..92 => Ending::Late,
+                _ => Ending::Vanished,
+            },
         }
     }
 
@@ -153,6 +170,9 @@ mod tests {
         for first in [0, 50] {
             let away = blows[first..first + 25].iter().filter(|blow| blow.absence == LONG_ABSENCE).count();
             assert_eq!(away, 1, "25 kills have one long absence");
+        }
+        for ending in [Ending::Deleted, Ending::Late, Ending::Vanished] {
+            assert!(lives.iter().any(|life| life.ending == ending), "{ending:?}");
         }
         for mode in [Mode::Addresses, Mode::Prefixes] {
             assert!(blows.iter().any(|blow| blow.mode == mode), "{mode:?}");
