@@ -6,7 +6,7 @@ use pool::{Call, Event, Kind, Policy, Warm};
 
 use crate::{
     behaviour::{addresses, made, secs},
-    world::{Fate, World},
+    world::{Fate, World, key},
 };
 
 #[test]
@@ -220,4 +220,56 @@ fn a_repeated_create_that_ec2_did_not_look_at_says_nothing_about_the_first() {
         assert_eq!(world.enis.len(), 2, "{kind:?}");
         assert_eq!(world.state.available(), 18, "{kind:?}");
     }
+}
+
+#[test]
+fn two_reads_without_an_address_soon_after_each_other_are_one() {
+    let mut world = World::new(addresses(3, 0));
+    world.settle();
+    let address = world.enis["eni-0"].secondary[1];
+    let hides = |world: &mut World| {
+        let mut shown = world.enis["eni-0"].clone();
+        shown.secondary.retain(|held| *held != address);
+        world.crash();
+        let (id, _) = world.open.pop_front().expect("EC2 is read");
+        world.event(Event::Answered(id, Ok(pool::Answer::Discovered(vec![shown]))));
+        world.open.clear();
+        world.state.enis().next().is_some_and(|eni| eni.addresses.contains(address))
+    };
+    assert!(hides(&mut world));
+    world.later(secs(3));
+    assert!(hides(&mut world), "three seconds later it is no more than that");
+    world.later(secs(15));
+    assert!(!hides(&mut world));
+    assert_eq!(world.told(), ["AddressLost"]);
+}
+
+/// EC2's word for where an address is comes too late, or is wrong: a pod has it.
+#[test]
+fn an_address_with_a_pod_stays_where_it_is_whatever_an_answer_says() {
+    let mut world = World::new(Policy { warm: Warm::Enis(2), ..Policy::default() });
+    world.settle();
+    let ticket = world.add("a");
+    let leased = world.address(ticket).expect("served");
+    world.add_many(9);
+    while !matches!(world.open.front(), Some((_, Call::CreateEni { .. }))) {
+        if world.open.is_empty() {
+            world.later(Duration::from_millis(20));
+        } else {
+            world.answer(Fate::Answered);
+        }
+        assert!(world.at < secs(400), "no new ENI is wanted");
+    }
+    let (id, _) = world.open.pop_front().expect("just seen");
+    let mut made = world.enis["eni-0"].clone();
+    (made.id, made.attachment, made.secondary) = ("eni-new".into(), None, vec![leased]);
+    made.mac = pool::Mac([2, 7, 7, 7, 7, 7]);
+    let of = |world: &World| {
+        let holders = world.state.enis().filter(|eni| eni.addresses.contains(leased));
+        holders.map(|eni| eni.record.id.clone()).collect::<Vec<_>>()
+    };
+    let before = of(&world);
+    world.event(Event::Answered(id, Ok(pool::Answer::Created(made))));
+    assert_eq!((before.len(), of(&world)), (1, before));
+    assert_eq!(world.address(ticket), world.state.lease(&key("a")).map(|lease| lease.attachments[0].addresses[0]));
 }

@@ -148,7 +148,8 @@ impl World {
             }
             Call::Leaked { .. } => {
                 let tag = "node.k8s.amazonaws.com/instance_id";
-                let left = self.enis.values().filter(|eni| eni.attachment.is_none() && eni.tags.contains_key(tag));
+                // A stale read: what has been attached since is still among them.
+                let left = self.enis.values().filter(|eni| eni.tags.contains_key(tag));
                 Ok(Answer::Leaked(left.cloned().collect()))
             }
             Call::Instances { instances } => {
