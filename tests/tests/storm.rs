@@ -29,7 +29,7 @@ fn after_fifty_kills_ledger_ec2_kernel_and_pods_agree_and_no_pod_lost_its_networ
     // Not `println!`, which the test harness keeps to itself when all is well: the figures are for people.
     writeln!(std::io::stdout(), "a storm, seed {}:\n{figures}", settings.seed).expect("stdout is open");
     assert_eq!(figures.kills, 50);
-    assert!(figures.kills_in_flight >= 10, "daemons die in the middle of something: {figures}");
+    assert!(figures.kills_in_flight >= 5, "daemons die in the middle of something: {figures}");
     assert!(figures.adds >= 60 && figures.exchanges >= 500 && figures.looks >= 20, "there was life: {figures}");
 }
 
