@@ -21,6 +21,11 @@ impl State {
         self.policy.early_reuse && self.held.is_some()
     }
 
+    /// The address that the next request would get; `None`: it would have to wait, or would get a cooling one before its time.
+    pub fn next_free(&self) -> Option<(EniId, Ipv4Addr)> {
+        self.allocate()
+    }
+
     /// How many cooling addresses were leased before their time since the start.
     pub fn reused_early(&self) -> u64 {
         self.reused_early
@@ -61,6 +66,8 @@ impl State {
         for address in found {
             self.found.remove(&address);
             self.touch(Key::Found(address));
+            self.resting.insert(address, now.after(self.policy.cooling));
+            self.touch(Key::Resting(address));
         }
 
         let (gone, still): (Vec<_>, Vec<_>) =
@@ -97,23 +104,25 @@ impl State {
 
     /// Serves the queue, first come first served, as far as there are addresses.
     pub(crate) fn serve_waiting(&mut self, now: BootTime) {
-        while let Some(request) = self.waiting.front() {
-            let request = request.clone();
+        while let Some(request) = self.waiting.pop_front() {
+            let ticket = request.ticket;
             let lease = if let Some(lease) = self.renew(&request) {
                 lease
             } else {
                 let free = self.allocate();
-                let Some((eni, address)) = free.clone().or_else(|| self.allocate_early()) else { return };
-                let lease = self.lease_to(now, eni, address);
-                if free.is_none() {
+                let early = if free.is_none() { self.allocate_early() } else { None };
+                let Some((eni, address)) = free.or_else(|| early.clone()) else {
+                    self.waiting.push_front(request);
+                    return;
+                };
+                let lease = self.lease_to(now, request, eni, address);
+                if early.is_some() {
                     self.reused_early += 1;
                     self.effect(Effect::Say(News::ReusedEarly(lease.clone())));
                 }
                 lease
             };
-            if let Some(request) = self.waiting.pop_front() {
-                self.effect(Effect::Reply(request.ticket, Ok(lease)));
-            }
+            self.effect(Effect::Reply(ticket, Ok(lease)));
         }
     }
 
@@ -134,27 +143,26 @@ impl State {
         cooling.min().map(|((_, address), eni)| (eni.clone(), address))
     }
 
-    /// Leases this address to the request at the head of the queue.
-    fn lease_to(&mut self, now: BootTime, eni: EniId, address: Ipv4Addr) -> Lease {
+    /// Leases this address to the request.
+    fn lease_to(&mut self, now: BootTime, request: AddRequest, eni: EniId, address: Ipv4Addr) -> Lease {
         let generation = Generation(self.count());
-        let request = self.waiting.front().expect("called with a request at the head");
         let slot = self.enis[&eni].record.slot.expect("an ENI that serves has a slot");
+        self.hold(&eni, address, Some(Address::Leased(request.key.clone())));
         let lease = Lease {
-            key: request.key.clone(),
             generation,
-            pod: request.pod.clone(),
+            pod: request.pod,
             origin: Origin::Allocated,
             started: request.started,
             made: now,
-            netns: request.netns.clone(),
+            netns: request.netns,
             attachments: vec![Attachment {
                 ifname: request.key.ifname.clone(),
-                link: request.link.clone(),
-                path: Path::Pooled { eni: eni.clone(), slot },
+                link: request.link,
+                path: Path::Pooled { eni, slot },
                 addresses: vec![address],
             }],
+            key: request.key,
         };
-        self.hold(&eni, address, Some(Address::Leased(lease.key.clone())));
         self.leases.insert(lease.key.clone(), lease.clone());
         self.touch(Key::Lease(lease.key.clone()));
         lease
