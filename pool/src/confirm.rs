@@ -175,7 +175,12 @@ impl State {
         if let Some(lease) = self.holder(now, eni, slot, address) {
             return Some(Address::Leased(lease));
         }
-        self.foreign.contains(&address).then(|| Address::Quarantined(FOREIGN.to_owned()))
+        if self.foreign.contains(&address) {
+            return Some(Address::Quarantined(FOREIGN.to_owned()));
+        }
+        let until = self.resting.remove(&address)?;
+        self.touch(Key::Resting(address));
+        (until > now).then_some(Address::Cooling { until })
     }
 
     /// The lease that a running pod has on this address.

@@ -3,10 +3,10 @@
 //! Owns growth in one step: ENIs with room are filled first, one call each, then new ENIs are created with what they are to hold, as many
 //! at once as the shortfall needs and the limits allow. Never gives anything back.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    Action, Ask, BootTime, COALESCE, Call, Eni, EniId, EniState, NodeFacts, Now, Numbers, Prefix, Refusal, State,
+    Action, Ask, BootTime, COALESCE, Call, Eni, EniId, EniState, NodeFacts, Now, Numbers, Prefix, Refusal, Role, State,
     SubnetId, Token, Warm, adopt::INSTANCE_TAG, numbers::count, pause::Scope, wall,
 };
 
@@ -25,6 +25,7 @@ impl State {
         }
         let growth = self.growth(now.at, &facts, &numbers);
         self.held.clone_from(&growth.held);
+        self.look_at_others(now.at);
         self.subnets_wanted |= growth.reads_subnets;
         if growth.assigns.is_empty() && growth.creates.is_empty() {
             self.short_since = None;
@@ -43,6 +44,16 @@ impl State {
         for (subnet, ask) in growth.creates {
             let call = self.create(now, &facts, subnet, ask);
             self.call(now.at, call);
+        }
+    }
+
+    /// ENIs that are not ours may have gone meanwhile: before the limit is blamed for long they are read again.
+    fn look_at_others(&mut self, now: BootTime) {
+        let limited = matches!(self.held, Some(Refusal::EniLimit { .. }));
+        let others = self.enis.values().any(|eni| !eni.record.created && eni.record.role != Role::Primary);
+        if limited && others && now.since(self.discovered_at) >= LOOK_AGAIN {
+            self.discovered = false;
+            self.discovered_at = now;
         }
     }
 
@@ -225,6 +236,8 @@ impl State {
     }
 }
 
+/// How often, when the limit is reached, the instance's ENIs are read again.
+const LOOK_AGAIN: Duration = Duration::from_mins(10);
 /// When an ENI was created (amazon-vpc-cni's).
 pub(crate) const CREATED_TAG: &str = "node.k8s.amazonaws.com/createdAt";
 /// The cluster that an ENI belongs to (amazon-vpc-cni's).

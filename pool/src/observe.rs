@@ -108,6 +108,7 @@ impl State {
         match (read, answer) {
             (Call::Discover { .. }, Answer::Discovered(seen)) => {
                 self.discovered = true;
+                self.discovered_at = now;
                 let missing: Vec<_> = self
                     .enis
                     .values()
@@ -233,6 +234,10 @@ impl State {
                     }
                 }
                 (Call::Attach { eni, .. }, false) => self.set_state(&eni, EniState::Attaching, EniState::Detached),
+                // Should reads be older than they ever were: one more, when the oldest have ended.
+                (Call::Assign { eni, .. }, false) => {
+                    self.read_again.entry(eni).or_insert(now.after(DEPARTED));
+                }
                 _ => {}
             }
         }

@@ -51,6 +51,8 @@ pub enum Entry {
     Departed(EniId, Block, BootTime),
     /// A lease that is in the kernel, on an address that EC2 has not confirmed yet.
     Found(FoundLease),
+    /// An address that a found lease had until its DEL, not usable before this time.
+    Resting(Ipv4Addr, BootTime),
     /// The next number of a call and of a lease.
     Serial(u64),
 }
@@ -68,6 +70,7 @@ pub enum Key {
     Intent(CallId),
     Departed(EniId, Block),
     Found(Ipv4Addr),
+    Resting(Ipv4Addr),
     Serial,
 }
 
@@ -84,6 +87,7 @@ impl Entry {
             Self::Intent(intent) => Key::Intent(intent.id),
             Self::Departed(eni, block, _) => Key::Departed(eni.clone(), *block),
             Self::Found(found) => Key::Found(found.address),
+            Self::Resting(address, _) => Key::Resting(*address),
             Self::Serial(_) => Key::Serial,
         }
     }
@@ -102,6 +106,7 @@ impl fmt::Display for Key {
             Self::Intent(id) => write!(f, "intent/{}", id.0),
             Self::Departed(eni, block) => write!(f, "departed/{eni}/{block}"),
             Self::Found(address) => write!(f, "found/{address}"),
+            Self::Resting(address) => write!(f, "resting/{address}"),
             Self::Serial => f.write_str("serial"),
         }
     }

@@ -32,6 +32,9 @@ impl State {
                 Entry::Departed(eni, block, at) => {
                     state.departed.insert((eni, block), at);
                 }
+                Entry::Resting(address, until) => {
+                    state.resting.insert(address, until);
+                }
                 Entry::Found(found) => {
                     state.found.insert(found.address, found);
                 }
@@ -67,6 +70,7 @@ impl State {
                 .get(id)
                 .and_then(|eni| eni.addresses.prefix(*prefix))
                 .map(|held| Entry::Prefix(id.clone(), *prefix, held.state())),
+            Key::Resting(address) => self.resting.get(address).map(|until| Entry::Resting(*address, *until)),
             Key::Found(address) => self.found.get(address).cloned().map(Entry::Found),
             Key::Lease(lease) => self.leases.get(lease).cloned().map(Entry::Lease),
             Key::Tombstone(lease) => self.tombstones.get(lease).map(|at| Entry::Tombstone(lease.clone(), *at)),

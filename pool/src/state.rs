@@ -35,6 +35,8 @@ pub struct State {
     pub(crate) departed: BTreeMap<(EniId, Block), BootTime>,
     pub(crate) intents: BTreeMap<CallId, Intent>,
     pub(crate) found: BTreeMap<Ipv4Addr, FoundLease>,
+    /// Addresses of found leases that ended before EC2 confirmed them: until when they cool.
+    pub(crate) resting: BTreeMap<Ipv4Addr, BootTime>,
     pub(crate) serial: u64,
 
     // Below: not kept, told or learnt anew after a restart.
@@ -44,6 +46,7 @@ pub struct State {
     pub(crate) pauses: Pauses,
     /// All ENIs of the instance have been read since the start.
     pub(crate) discovered: bool,
+    pub(crate) discovered_at: BootTime,
     /// ENIs to be read by id, since a list left them out or an answer did not fit: when the last read was without them.
     pub(crate) suspects: BTreeMap<EniId, Option<BootTime>>,
     /// The most to ask for at once, of addresses (false) or prefixes (true), after a subnet had fewer.
@@ -129,12 +132,14 @@ impl State {
             departed: BTreeMap::new(),
             intents: BTreeMap::new(),
             found: BTreeMap::new(),
+            resting: BTreeMap::new(),
             serial: 0,
             reads: BTreeMap::new(),
             reads_made: 0,
             waiting: VecDeque::new(),
             pauses: Pauses::default(),
             discovered: false,
+            discovered_at: BootTime::default(),
             suspects: BTreeMap::new(),
             ask_at_most: BTreeMap::new(),
             learnt_enis: None,
@@ -294,7 +299,9 @@ impl State {
         let tombstones = self.tombstones.iter().map(|(key, at)| (Key::Tombstone(key.clone()), at.after(TOMBSTONE)));
         let departed =
             self.departed.iter().map(|((eni, block), at)| (Key::Departed(eni.clone(), *block), at.after(DEPARTED)));
-        let (old, kept): (Vec<_>, Vec<_>) = tombstones.chain(departed).partition(|(_, until)| *until < now);
+        let resting = self.resting.iter().map(|(address, until)| (Key::Resting(*address), *until));
+        let (old, kept): (Vec<_>, Vec<_>) =
+            tombstones.chain(departed).chain(resting).partition(|(_, until)| *until < now);
         // What comes later stays longer than the shorter of the two.
         let next = now.after(TOMBSTONE.min(DEPARTED));
         self.forget_at = kept.into_iter().map(|(_, until)| until).fold(next, BootTime::min);
@@ -302,6 +309,7 @@ impl State {
             match &key {
                 Key::Tombstone(lease) => drop(self.tombstones.remove(lease)),
                 Key::Departed(eni, block) => drop(self.departed.remove(&(eni.clone(), *block))),
+                Key::Resting(address) => drop(self.resting.remove(address)),
                 _ => {}
             }
             self.touch(key);

@@ -120,3 +120,54 @@ fn what_is_asked_back_again_is_taken_from_the_kernel_first() {
     world.settle();
     assert!(world.calls[before..].iter().any(|call| matches!(call, Call::Unassign { .. })), "{:?}", world.calls);
 }
+
+/// The ledger is lost, a pod is found in the kernel, and its DEL comes before EC2 has confirmed its address: it cools all the same.
+#[test]
+fn a_found_lease_that_ends_before_its_address_is_confirmed_cools() {
+    let cooling = Duration::from_secs(90);
+    let mut world = World::new(Policy { cooling, ..policy(1) });
+    world.add("a");
+    world.settle();
+    let address = world.enis["eni-0"].secondary[0];
+    let found = pool::FoundLease {
+        key: crate::world::key("a"),
+        pod: pool::Pod::default(),
+        link: "eni-a".to_owned(),
+        address,
+        origin: pool::Origin::Found,
+    };
+    world.ledger.clear();
+    world.crash();
+    world.event(Event::Found(vec![found]));
+    world.del("a");
+    world.crash();
+    world.settle();
+    let state = || world.state.enis().find_map(|eni| eni.addresses.get(address).cloned());
+    assert!(matches!(state(), Some(pool::Address::Cooling { .. })), "{:?}", state());
+    world.later(cooling);
+    assert!(!world.ledger.keys().any(|key| matches!(key, Key::Resting(_))));
+}
+
+/// An ENI of somebody else's took the last place and went again: nobody is told "limit" for ever.
+#[test]
+fn an_eni_of_others_that_went_does_not_count_for_ever() {
+    let mut world = World::of_type(policy(1), Limits { enis: 2, addresses_per_eni: 3 });
+    let mut other = world.enis["eni-0"].clone();
+    (other.id, other.mac) = ("eni-other".into(), pool::Mac([2, 9, 9, 9, 9, 9]));
+    other.tags.insert("node.k8s.amazonaws.com/no_manage".to_owned(), "true".to_owned());
+    other.attachment.as_mut().expect("attached").device = pool::DeviceIndex(1);
+    world.enis.insert("eni-other".to_owned(), other);
+    world.add("a");
+    world.add("b");
+    world.settle();
+    let refused = world.add("c");
+    assert!(matches!(world.refusal(refused), Some(pool::Refusal::EniLimit { limit: 2 })), "{:?}", world.replies);
+    world.enis.get_mut("eni-other").expect("there").attachment = None;
+    for _ in 0..4 {
+        world.later(Duration::from_mins(6));
+        world.settle();
+    }
+    let served = world.add("d");
+    world.settle();
+    assert!(world.address(served).is_some(), "{:#?}", world.state.explain(world.now()));
+}

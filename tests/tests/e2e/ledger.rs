@@ -377,7 +377,7 @@ fn a_run_directory_that_cannot_be_written_is_named() {
 
 #[test]
 fn a_second_daemon_ends_and_says_who_runs() {
-    let lab = node::lab("second", &["m5.large"]);
+    let lab = node::lab("rival", &["m5.large"]);
     let node = &lab.nodes()[0];
     let mut first = start(&lab);
     let pods = add(node, (0..2).map(|n| format!("p{n}")));
