@@ -72,6 +72,12 @@ impl Figure {
         }
     }
 
+    /// The same without a promise.
+    #[must_use]
+    pub fn without_goal(self) -> Self {
+        Self { goal: None, holds: None, ..self }
+    }
+
     /// With a remark.
     #[must_use]
     pub fn remark(self, remark: impl Into<String>) -> Self {

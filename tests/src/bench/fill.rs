@@ -26,19 +26,44 @@ const RUNS: usize = 3;
 /// Longer than anything that the daemon waits for between two calls: the device, and a little.
 const QUIET: Duration = Duration::from_secs(5);
 
+/// How the node is set up, and what is told of it.
+#[derive(Debug, Clone, Copy)]
+struct Filling {
+    environment: &'static [(&'static str, &'static str)],
+    calls: (&'static str, f64),
+    fill: Option<&'static str>,
+}
+
+const FILLINGS: [Filling; 4] = [
+    Filling { environment: &[], calls: ("calls_110_warm_eni", 18.0), fill: Some("fill_110") },
+    Filling { environment: &[("WARM_IP_TARGET", "5")], calls: ("calls_110_warm_ip", 16.0), fill: None },
+    Filling {
+        environment: &[("ENABLE_PREFIX_DELEGATION", "true"), ("WARM_PREFIX_TARGET", "1")],
+        calls: ("calls_110_prefix", 6.0),
+        fill: Some("fill_110_prefix"),
+    },
+    // Nobody says beforehand which pods will come: those that wait are all the demand there is.
+    Filling { environment: &[("BERTH_WARM", "demand")], calls: ("calls_110_demand", 16.0), fill: None },
+];
+
 /// The figures among those wanted, each told when it is there.
 pub fn measure(wanted: impl Fn(&str) -> bool, mut tell: impl FnMut(Figure)) -> Result<()> {
-    if wanted("fill_110") || wanted("calls_110_warm_eni") {
-        let runs: Vec<Run> = (0..if wanted("fill_110") { RUNS } else { 1 }).map(|_| run(&[])).collect::<Result<_>>()?;
-        if wanted("fill_110") {
-            tell(fill(&runs));
+    for filling in FILLINGS {
+        let (fills, counts) = (filling.fill.filter(|name| wanted(name)), wanted(filling.calls.0));
+        if fills.is_none() && !counts {
+            continue;
         }
-        if wanted("calls_110_warm_eni") {
-            tell(calls("calls_110_warm_eni", &runs, 18.0));
+        let times = if fills.is_some() { RUNS } else { 1 };
+        let runs: Vec<Run> = (0..times).map(|_| run(filling.environment)).collect::<Result<_>>()?;
+        match fills {
+            // Nothing has to be attached for prefixes: it says what that saves, and promises nothing.
+            Some(name) if name != "fill_110" => tell(fill(name, &runs).without_goal()),
+            Some(name) => tell(fill(name, &runs)),
+            None => {}
         }
-    }
-    if wanted("calls_110_warm_ip") {
-        tell(calls("calls_110_warm_ip", &[run(&[("WARM_IP_TARGET", "5")])?], 16.0));
+        if counts {
+            tell(calls(filling.calls, &runs));
+        }
     }
     Ok(())
 }
@@ -81,25 +106,30 @@ fn run(environment: &[(&str, &str)]) -> Result<Run> {
     Ok(Run { once, served, failed, calls, by_action })
 }
 
-fn fill(runs: &[Run]) -> Figure {
+fn fill(name: &'static str, runs: &[Run]) -> Figure {
     let last = Samples::seconds(runs.iter().map(|run| run.served.iter().max().copied().unwrap_or_default()));
     let once = Samples::seconds(runs.iter().map(|run| run.once));
-    let figure = Figure::relative("fill_110", "s", &last, ("create_attach_device", &once), 1.5);
+    let figure = Figure::relative(name, "s", &last, ("create_attach_device", &once), 1.5).remark("no ADD failed");
+    unless_failed(figure, runs)
+}
+
+fn calls((name, goal): (&'static str, f64), runs: &[Run]) -> Figure {
+    let counts = Samples::new(runs.iter().map(|run| f64::from(u32::try_from(run.calls).unwrap_or(u32::MAX))));
+    let remark = runs.first().map(|run| run.by_action.clone()).unwrap_or_default();
+    unless_failed(Figure::absolute(name, "calls", &counts, goal).remark(remark), runs)
+}
+
+/// No figure holds when a pod was sent away.
+fn unless_failed(figure: Figure, runs: &[Run]) -> Figure {
     let failed: Vec<&String> = runs.iter().flat_map(|run| &run.failed).collect();
     match failed.first() {
-        None => figure.remark("no ADD failed"),
+        None => figure,
         Some(first) => Figure { holds: Some(false), ..figure }.remark(format!(
             "{} of {} ADDs FAILED: {first}",
             failed.len(),
             runs.len() * PODS
         )),
     }
-}
-
-fn calls(name: &'static str, runs: &[Run], goal: f64) -> Figure {
-    let counts = Samples::new(runs.iter().map(|run| f64::from(u32::try_from(run.calls).unwrap_or(u32::MAX))));
-    let remark = runs.first().map(|run| run.by_action.clone()).unwrap_or_default();
-    Figure::absolute(name, "calls", &counts, goal).remark(remark)
 }
 
 /// What one more ENI takes at the very least, on an instance of its own.
@@ -128,4 +158,3 @@ fn create_attach_device(lab: &Lab) -> Result<Duration> {
     lab.world().make(Request::TerminateInstances { instances: vec![instance] }).context("terminating an instance")?;
     Ok(took)
 }
-

@@ -5,6 +5,7 @@
 mod decide;
 mod figure;
 mod fill;
+mod full;
 mod node;
 mod server;
 mod spawn;
@@ -23,18 +24,23 @@ use self::{
 };
 
 /// The figures.
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 16] = [
     "cni_add",
     "cni_add_x8",
     "cni_add_x32",
     "cni_del",
     "rss_0",
+    "rss_250",
+    "restart_250",
     "plugin_size",
     "plan",
     "allocate",
     "fill_110",
     "calls_110_warm_eni",
     "calls_110_warm_ip",
+    "fill_110_prefix",
+    "calls_110_prefix",
+    "calls_110_demand",
 ];
 
 /// Measures Berth and prints a table.
@@ -54,6 +60,7 @@ pub fn run(options: &Options) -> Result<()> {
     take_down_when_interrupted()?;
     let wanted = |name: &str| options.only.as_deref().is_none_or(|only| only == name);
     let mut figures = Vec::new();
+    println!("load average {}: behind other work everything takes longer", load_average()?);
     println!("{}", Figure::head());
     let mut tell = |figure: Figure| {
         println!("{}", figure.line());
@@ -66,6 +73,7 @@ pub fn run(options: &Options) -> Result<()> {
     if wanted("plugin_size") {
         tell(plugin_size()?);
     }
+    full::measure(wanted, &mut tell)?;
     decide::measure(wanted, &mut tell)?;
     fill::measure(wanted, &mut tell)?;
     if let Some(path) = &options.json {
@@ -79,6 +87,13 @@ pub fn run(options: &Options) -> Result<()> {
         missed => println!("goals not met: {}", missed.join(", ")),
     }
     Ok(())
+}
+
+/// Of the last minute, five and fifteen minutes.
+fn load_average() -> Result<String> {
+    let path = "/proc/loadavg";
+    let text = fs::read_to_string(path).with_context(|| format!("reading {path}"))?;
+    Ok(text.split(' ').take(3).collect::<Vec<_>>().join(" "))
 }
 
 /// The daemon with its warm pool and no pod, each time freshly started.

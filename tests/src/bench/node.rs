@@ -29,8 +29,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// A VPC with two nodes. The daemon runs on one of them.
 #[derive(Debug)]
 pub struct Bed {
-    // Dropped first: the lab takes its namespace away.
-    ipamd: Ipamd,
+    // Dropped first: the lab takes its namespace away. None while it is being started again.
+    ipamd: Option<Ipamd>,
     node: Node,
     bare: Node,
     lab: Lab,
@@ -44,7 +44,18 @@ impl Bed {
         environment: &[(&str, &str)],
         prepare: impl FnOnce(&Lab) -> Result<()>,
     ) -> Result<Self> {
-        let mut settings = LabSettings::with_prefix(PREFIX).with_nodes(&[INSTANCE_TYPE, INSTANCE_TYPE]);
+        Self::of_type(INSTANCE_TYPE, latency, times, environment, prepare)
+    }
+
+    /// The same on another instance type.
+    pub fn of_type(
+        instance_type: &str,
+        latency: Duration,
+        times: Times,
+        environment: &[(&str, &str)],
+        prepare: impl FnOnce(&Lab) -> Result<()>,
+    ) -> Result<Self> {
+        let mut settings = LabSettings::with_prefix(PREFIX).with_nodes(&[instance_type, instance_type]);
         settings.trouble.latency = Latency::fixed(latency);
         settings.world.ec2.times = times;
         let lab = Lab::start(settings).context("starting a lab")?;
@@ -53,7 +64,7 @@ impl Bed {
         let [node, bare] = lab.nodes() else { bail!("the lab has {} nodes", lab.nodes().len()) };
         let (node, bare) = (node.clone(), bare.clone());
         let ipamd = node.start_ipamd(environment)?;
-        Ok(Self { ipamd, node, bare, lab })
+        Ok(Self { ipamd: Some(ipamd), node, bare, lab })
     }
 
     /// The node.
@@ -96,25 +107,43 @@ impl Bed {
 
     /// Waits until so many addresses can be handed out.
     pub fn free(&self, wanted: usize) -> Result<()> {
+        self.addresses("Free", wanted)
+    }
+
+    /// Waits until at least so many addresses are in this state.
+    pub fn addresses(&self, state: &str, wanted: usize) -> Result<()> {
+        let name = format!("berth_addresses{{state=\"{state}\",family=\"ipv4\"}} ");
         let mut seen = String::new();
         let enough = || {
             let (_, text) = self.node.get("/metrics").ok()?;
-            let free =
-                text.lines().find_map(|line| line.strip_prefix("berth_addresses{state=\"Free\",family=\"ipv4\"} "));
-            free.unwrap_or("no such line").clone_into(&mut seen);
-            free.and_then(|free| free.parse::<usize>().ok()).filter(|free| *free >= wanted)
+            let held = text.lines().find_map(|line| line.strip_prefix(&name));
+            held.unwrap_or("no such line").clone_into(&mut seen);
+            held.and_then(|held| held.parse::<usize>().ok()).filter(|held| *held >= wanted)
         };
         match wait::until(PATIENCE, enough) {
             Some(_) => Ok(()),
-            None => {
-                bail!("{wanted} addresses were not free within {PATIENCE:?} (free: {seen})\n{}", self.node.log_tail(20))
-            }
+            None => bail!(
+                "{wanted} addresses were not {state} within {PATIENCE:?} ({seen} were)\n{}",
+                self.node.log_tail(20)
+            ),
         }
+    }
+
+    /// Ends the daemon as a crash does, starts it again, and says how long it took from there until `work` was done.
+    pub fn restart(&mut self, environment: &[(&str, &str)], work: impl FnOnce() -> Result<()>) -> Result<Duration> {
+        if let Some(ipamd) = self.ipamd.take() {
+            ipamd.kill()?;
+        }
+        let begun = Instant::now();
+        self.ipamd = Some(self.node.spawn_ipamd(environment)?);
+        work()?;
+        Ok(begun.elapsed())
     }
 
     /// VmRSS of the daemon, in MiB.
     pub fn resident(&self) -> Result<f64> {
-        let path = format!("/proc/{}/status", self.ipamd.pid());
+        let pid = self.ipamd.as_ref().context("the daemon runs")?.pid();
+        let path = format!("/proc/{pid}/status");
         let status = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a process has a VmRSS")?;
         let kib: u32 = line.trim().trim_end_matches("kB").trim().parse().context("VmRSS is a number of kB")?;
@@ -124,7 +153,9 @@ impl Bed {
     /// Takes it all down, in order.
     pub fn stop(self) -> Result<()> {
         let begun = Instant::now();
-        self.ipamd.stop()?;
+        if let Some(ipamd) = self.ipamd {
+            ipamd.stop()?;
+        }
         tracing::debug!(seconds = begun.elapsed().as_secs_f64(), "stopped the daemon");
         drop((self.node, self.bare));
         self.lab.stop()
