@@ -243,6 +243,28 @@ fn an_eni_in_a_subnet_that_was_excluded_takes_no_new_pods_and_its_pods_stay() {
 }
 
 #[test]
+fn nothing_goes_while_the_pool_grows_not_even_what_is_excluded() {
+    let subnets = [("subnet-1", tagged(10_000, &[])), ("subnet-2", tagged(20_000, &[(ROLE, "1")]))];
+    let subnets = subnets.map(|(id, subnet)| (id.to_owned(), subnet));
+    let mut world = World::in_zone(addresses(1, 0), Limits { enis: 3, addresses_per_eni: 15 }, BTreeMap::from(subnets));
+    world.add_many(14);
+    world.settle();
+    let second = world.enis.values().find(|eni| eni.subnet.as_str() == "subnet-2").expect("made").id.clone();
+    world.subnet("subnet-2").tags = tagged(0, &[(ROLE, "0")]).tags;
+    world.crash();
+    for n in 0..6 {
+        world.add(&format!("new{n}"));
+        for _ in 0..50 {
+            world.later(secs(1));
+            while world.step() {}
+        }
+        assert!(world.enis.contains_key(second.as_str()), "it went less than a minute after growing");
+    }
+    world.minutes(3);
+    assert!(!world.enis.contains_key(second.as_str()));
+}
+
+#[test]
 fn an_excluded_primary_eni_gives_its_free_addresses_back_and_stays() {
     let mut world = world(addresses(1, 0), Subnet::default(), &[("subnet-2", tagged(20_000, &[(ROLE, "1")]))]);
     world.add("stays");
