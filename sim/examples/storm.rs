@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
     sync::{
         Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -19,30 +19,33 @@ const TOLD: usize = 3;
 fn main() -> ExitCode {
     let mut seeds = 0..2_000;
     let mut threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut whole = false;
+    let (mut whole, mut first) = (false, false);
     for argument in std::env::args().skip(1) {
         match argument.split_once('=') {
             Some(("seeds", count)) => seeds.end = seeds.start + number(count),
             Some(("from", first)) => seeds = number(first)..number(first) + (seeds.end - seeds.start),
             Some(("seed", one)) => (seeds, whole) = (number(one)..number(one) + 1, true),
+            None if argument == "first" => first = true,
             Some(("threads", count)) => threads = usize::try_from(number(count)).unwrap_or(1).max(1),
             _ => {
-                eprintln!("storm [from=N] [seeds=N] [threads=N], or storm seed=N for the whole trace of one");
+                eprintln!("storm [from=N] [seeds=N] [threads=N] [first], or storm seed=N for the whole trace of one");
+                eprintln!("first: ends when a seed has failed");
                 return ExitCode::from(64);
             }
         }
     }
-    let (next, sum) = (AtomicU64::new(seeds.start), Mutex::new(Sum::default()));
+    let (next, sum, enough) = (AtomicU64::new(seeds.start), Mutex::new(Sum::default()), AtomicBool::new(false));
     let began = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
+                    if seed >= seeds.end || enough.load(Ordering::Relaxed) {
                         return;
                     }
                     let trace = play(&Scenario::drawn(seed));
+                    enough.fetch_or(first && trace.violation.is_some(), Ordering::Relaxed);
                     if whole {
                         trace.lines.iter().for_each(|line| println!("{line}"));
                     }
@@ -110,7 +113,7 @@ impl Sum {
             tally.unwritten,
             tally.time.as_secs_f64() / 3_600.0
         );
-        println!("{} seeds failed", self.failed.len());
+        println!("{:.2} us an event, {} seeds failed", 1e6 / rate, self.failed.len());
         ExitCode::from(u8::from(!self.failed.is_empty()))
     }
 }

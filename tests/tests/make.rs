@@ -13,7 +13,21 @@ fn root() -> &'static Path {
 
 fn make(words: &[&str]) -> Output {
     // What an outer make passed on is not what is tried here.
-    let settings = ["BACKEND", "RUNTIME", "CLUSTER", "NODES", "PODS", "ONLY", "KILLS", "SEED", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"];
+    let settings = [
+        "BACKEND",
+        "RUNTIME",
+        "CLUSTER",
+        "NODES",
+        "PODS",
+        "ONLY",
+        "KILLS",
+        "SEED",
+        "SEEDS",
+        "FROM",
+        "MAKEFLAGS",
+        "MAKELEVEL",
+        "MFLAGS",
+    ];
     let mut make = Command::new("make");
     for setting in settings {
         make.env_remove(setting);
@@ -31,8 +45,6 @@ fn what_is_promised_for_later_says_not_yet_and_fails() {
         &["demo", "BACKEND=localstack"][..],
         &["demo", "RUNTIME=containerd"],
         &["demo", "CLUSTER=kubernetes", "NODES=3"],
-        &["sim"],
-        &["mutants"],
         &["fuzz"],
         &["image"],
     ] {
@@ -56,17 +68,25 @@ fn a_setting_that_cannot_be_is_refused_by_name_before_anything_is_built() {
         let said = says(&output);
         assert!(!output.status.success() && said.contains(setting) && said.contains(allowed), "{setting}: {said}");
     }
-    for setting in ["KILLS=0", "KILLS=many", "SEED=-1", "SEED=x"] {
-        let output = make(&["soak", setting]);
-        let said = says(&output);
-        assert!(!output.status.success() && said.contains(setting) && said.contains("a number"), "{setting}: {said}");
+    for (target, settings) in [
+        ("soak", ["KILLS=0", "KILLS=many", "SEED=-1", "SEED=x"]),
+        ("sim", ["SEEDS=0", "SEEDS=many", "FROM=-1", "SEED=x"]),
+    ] {
+        for setting in settings {
+            let output = make(&[target, setting]);
+            let said = says(&output);
+            assert!(
+                !output.status.success() && said.contains(setting) && said.contains("a number"),
+                "{setting}: {said}"
+            );
+        }
     }
 }
 
 #[test]
 fn without_a_target_the_targets_are_named() {
     let output = make(&[]);
-    for target in ["demo", "test", "bench", "soak", "lint", "clean"] {
+    for target in ["demo", "test", "bench", "soak", "sim", "mutants", "lint", "clean"] {
         assert!(output.status.success() && says(&output).contains(&format!("make {target}")), "{}", says(&output));
     }
 }

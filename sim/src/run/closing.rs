@@ -27,6 +27,7 @@ pub(crate) async fn close(sim: &Arc<Sim>) {
     {
         let mut world = sim.lock();
         world.faulty = false;
+        world.busy = world.steps;
         for machine in &mut world.machines {
             machine.strange.clear();
             machine.kept_off.clear();
@@ -123,7 +124,9 @@ impl World {
         let attached = u32::try_from(enis.len()).unwrap_or(u32::MAX);
         let excused = match refusal {
             // A new ENI takes an address for itself.
-            Refusal::SubnetExhausted { .. } => free <= 1,
+            Refusal::SubnetExhausted { .. } => free <= 1 || self.meddled,
+            // Nobody says that an ENI of others has gone.
+            Refusal::EniLimit { .. } if self.meddled => true,
             Refusal::EniLimit { limit } => attached >= machine.facts.limits.enis.min(*limit),
             Refusal::PolicyCap { .. } => {
                 machine.policy.max_eni.is_some_and(|most| attached >= most) || machine.policy.max_pods.is_some()

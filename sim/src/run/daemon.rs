@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pool::{Event, FoundLease, Origin, Refusal};
+use pool::{Event, FoundLease, Key, Origin, Refusal};
 
 use super::{
     clock::VirtualClock,
@@ -93,7 +93,7 @@ async fn run_one(sim: &Arc<Sim>, node: usize) {
     }
 }
 
-/// Now and then the ledger is lost: what pods hold is found in the kernel.
+/// Now and then the ledger is lost: what pods hold is found in the kernel, by every start until all of it is in the ledger again.
 async fn forget(sim: &Arc<Sim>, node: usize) -> Vec<FoundLease> {
     let lost = {
         let mut guard = sim.lock();
@@ -101,18 +101,23 @@ async fn forget(sim: &Arc<Sim>, node: usize) -> Vec<FoundLease> {
         let of = world.scenario.faults.forgets;
         world.faulty && world.machines[node].daemon > 0 && world.fates.chance(of)
     };
-    if !lost {
-        return Vec::new();
+    if lost {
+        // What was under way has arrived: nobody could know of it.
+        tokio::time::sleep(ARRIVES * 2).await;
     }
-    // What was under way has arrived: nobody could know of it.
-    tokio::time::sleep(ARRIVES * 2).await;
     let mut guard = sim.lock();
     let world = &mut *guard;
-    world.say(sim.elapsed(), format_args!("n{node} the ledger is lost"));
-    world.truth.forget(node);
-    let machine = &mut world.machines[node];
-    machine.disk.clear();
-    machine.forgot = true;
+    if lost {
+        world.say(sim.elapsed(), format_args!("n{node} the ledger is lost"));
+        world.truth.forget(node);
+        let machine = &mut world.machines[node];
+        machine.disk.clear();
+        machine.forgot = true;
+        machine.unsettled = true;
+    }
+    if !world.machines[node].unsettled {
+        return Vec::new();
+    }
     let found = world.truth.on(node).map(|(key, live)| FoundLease {
         key: key.clone(),
         pod: pods::pod(key),
@@ -120,7 +125,14 @@ async fn forget(sim: &Arc<Sim>, node: usize) -> Vec<FoundLease> {
         address: live.address,
         origin: Origin::Found,
     });
-    found.collect()
+    let found: Vec<_> = found.collect();
+    let machine = &mut world.machines[node];
+    let disk = &machine.disk;
+    let missing = |lease: &FoundLease| {
+        !disk.contains_key(&Key::Lease(lease.key.clone())) && !disk.contains_key(&Key::Found(lease.address))
+    };
+    machine.unsettled = disk.is_empty() || found.iter().any(missing);
+    found
 }
 
 /// What the kernel has, every few seconds: pods' links, and what is not ours.

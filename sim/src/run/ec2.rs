@@ -172,6 +172,12 @@ impl World {
     /// EC2 itself said no, to a call that should have been right.
     fn honest(&mut self, node: usize, call: &Call, answer: Result<Answer, Error>) -> Result<Answer, Error> {
         let Err(error) = &answer else { return answer };
+        if matches!(error.kind, Kind::NoFreePrefix | Kind::NoFreeAddresses)
+            && let Some(asked) = self.machines[node].asked.get_mut(call.action().name())
+        {
+            // What a subnet does not have is tried again, slower and slower: that is no unrest.
+            *asked -= 1;
+        }
         let limit = matches!(error.kind, Kind::InstanceEniLimit | Kind::AddressLimit);
         self.machines[node].denials += 1;
         if limit && !self.meddled && !self.machines[node].forgot && self.scenario.faults.settles() {
@@ -322,7 +328,7 @@ fn answered(answer: &Answer) -> String {
             format!("{at:?} {:?} {:?}", seen.secondary, seen.prefixes)
         }
         Answer::Described(None) => "no such ENI".to_owned(),
-        Answer::Discovered(seen) => seen.iter().map(|eni| format!("{} ", eni.id)).collect(),
+        Answer::Discovered(seen) => seen.iter().map(|eni| eni.id.as_str()).collect::<Vec<_>>().join(" "),
         _ => "done".to_owned(),
     }
 }

@@ -59,7 +59,8 @@ impl World {
         for (key, live) in self.truth.on(node).filter(|_| state.facts().is_some()) {
             let lease = state.lease(key);
             // Found in the kernel, and EC2 has not confirmed the address yet.
-            if lease.is_none() && disk.contains_key(&Key::Found(live.address)) {
+            let found = self.machines[node].unsettled || disk.contains_key(&Key::Found(live.address));
+            if lease.is_none() && found {
                 continue;
             }
             let holds = lease.is_some_and(|lease| {

@@ -176,6 +176,7 @@ fn machine(scenario: &Scenario, vpc: &Vpc, instance: &str) -> Machine {
         strange: BTreeSet::new(),
         kept_off: BTreeSet::new(),
         forgot: false,
+        unsettled: false,
         asked: BTreeMap::new(),
         denials: 0,
         network: false,

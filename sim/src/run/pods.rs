@@ -126,11 +126,10 @@ pub(crate) async fn del(sim: Arc<Sim>, node: usize, key: LeaseKey, wait: Duratio
                     world.broken(Invariant::LaterLease, what);
                 }
             }
-            Ok(Some(Err(_)) | None) => {}
             Err(_) if world.alive(node, daemon) => {
                 world.broken(Invariant::Answered, format!("the DEL of {key} has no answer"));
             }
-            Err(_) => {}
+            Ok(Some(Err(_)) | None) | Err(_) => {}
         }
     }
     let mut world = sim.lock();
@@ -161,6 +160,12 @@ impl World {
             let what = format!("{key} gets {address}, which EC2 does not have on {} of its node", told.eni);
             self.broken(Invariant::AddressIsOurs, what);
         }
+        if !self.devices(node).contains(told.eni.as_str()) {
+            self.broken(
+                Invariant::Kernel,
+                format!("{key} gets {address} on {}, whose link is not in the node", told.eni),
+            );
+        }
         let policy = &self.machines[node].policy;
         let cooling = (!policy.early_reuse).then_some(policy.cooling);
         let live = Live { started, ..told };
@@ -185,6 +190,7 @@ impl World {
         let true_enough = match refusal {
             Refusal::WarmingUp | Refusal::Verifying => true,
             Refusal::SubnetExhausted { .. } if empty => true,
+            Refusal::PrefixFragmented { .. } if said("SubnetExhausted") => true,
             Refusal::SubnetExhausted { .. }
             | Refusal::PrefixFragmented { .. }
             | Refusal::AddressLimit

@@ -87,6 +87,8 @@ pub struct Trace {
     pub events: u64,
     /// Moments at which a daemon could have died.
     pub steps: u64,
+    /// Those of them before faults stopped.
+    pub busy: u64,
     /// What did not hold, if anything.
     pub violation: Option<Violation>,
     /// How much of everything there was.

@@ -55,6 +55,8 @@ pub(crate) struct Machine {
     pub(crate) kept_off: BTreeSet<Ipv4Addr>,
     /// The ledger was lost in this daemon's time or before.
     pub(crate) forgot: bool,
+    /// It does not have all pods again: every start looks for them in the kernel.
+    pub(crate) unsettled: bool,
     /// Calls but those that are made once an hour, by action.
     pub(crate) asked: BTreeMap<&'static str, u64>,
     /// Times that EC2 said no.
@@ -96,6 +98,8 @@ pub(crate) struct World {
     pub(crate) meddled: bool,
     pub(crate) events: u64,
     pub(crate) steps: u64,
+    /// Steps before faults stopped.
+    pub(crate) busy: u64,
     pub(crate) tally: Tally,
     pub(crate) lines: Vec<String>,
     pub(crate) violation: Option<Violation>,
@@ -211,6 +215,7 @@ impl Sim {
             lines: std::mem::take(&mut world.lines),
             events: world.events,
             steps: world.steps,
+            busy: world.busy,
             violation: world.violation.take(),
             tally: Tally { time: elapsed, ..world.tally },
         }
@@ -234,6 +239,7 @@ impl World {
             meddled: false,
             events: 0,
             steps: 0,
+            busy: 0,
             tally: Tally::default(),
             lines: Vec::new(),
             violation: None,

@@ -4,6 +4,7 @@
 
 mod coverage;
 mod graph;
+mod one_loop;
 mod sources;
 mod workspace;
 
