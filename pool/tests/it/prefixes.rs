@@ -210,6 +210,20 @@ fn switched_on_a_node_full_of_free_addresses_reaches_the_density_of_prefixes() {
 }
 
 #[test]
+fn free_addresses_stay_until_prefixes_are_there() {
+    let mut world = World::new(Policy { warm: by_address(5), ..Policy::default() });
+    world.settle();
+    world.refusing.insert(pool::Action::AssignPrivateIpAddresses, Kind::Denied);
+    world.refusing.insert(pool::Action::CreateNetworkInterface, Kind::Denied);
+    world.crash_into(prefixes(by_address(5)));
+    world.minutes(10);
+    assert_eq!((world.holds(), world.state.available()), ((1, 5, 0), 5), "they are all there is");
+    world.refusing.clear();
+    world.minutes(10);
+    assert_eq!(world.holds(), (1, 0, 1));
+}
+
+#[test]
 fn switched_on_and_off_no_running_pod_is_touched() {
     let singles = Policy { warm: by_address(3), ..Policy::default() };
     let mut world = World::new(singles.clone());
