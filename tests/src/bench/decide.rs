@@ -276,3 +276,31 @@ fn seen(facts: &NodeFacts, size: Size, number: u8) -> SeenEni {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taking(power: i32, size: Size) -> Measured {
+        let times = Samples::new([f64::from(size.addresses()).powi(power) / 1e6]);
+        Measured { times, remark: String::new() }
+    }
+
+    #[test]
+    fn what_grows_faster_than_the_addresses_misses_its_goal() -> Result<()> {
+        assert_eq!(figure("plan", 50.0, |size, _| Ok(taking(1, size)))?.holds, Some(true));
+        let quadratic = figure("plan", 50.0, |size, _| Ok(taking(2, size)))?;
+        assert_eq!(quadratic.holds, Some(false), "{quadratic:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn every_situation_can_be_measured_with_addresses_and_with_prefixes() -> Result<()> {
+        for prefixes in [false, true] {
+            let size = Size { places: 2, prefixes };
+            plan(size, 2)?;
+            allocate(size, 2)?;
+        }
+        Ok(())
+    }
+}

@@ -158,3 +158,25 @@ fn create_attach_device(lab: &Lab) -> Result<Duration> {
     lab.world().make(Request::TerminateInstances { instances: vec![instance] }).context("terminating an instance")?;
     Ok(took)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_figure_holds_when_a_pod_was_sent_away() {
+        let run = |failed: &[&str]| Run {
+            once: Duration::from_secs(4),
+            served: vec![Duration::from_secs(4)],
+            failed: failed.iter().map(ToString::to_string).collect(),
+            calls: 6,
+            by_action: String::new(),
+        };
+        let figures = |runs: &[Run]| [fill("fill_110", runs), calls(("calls_110_prefix", 6.0), runs)];
+        assert_eq!(figures(&[run(&[]), run(&[])]).map(|figure| figure.holds), [Some(true); 2]);
+        for figure in figures(&[run(&[]), run(&["SubnetExhausted"])]) {
+            assert_eq!(figure.holds, Some(false), "{}", figure.name);
+            assert_eq!(figure.remark, "1 of 220 ADDs FAILED: SubnetExhausted");
+        }
+    }
+}

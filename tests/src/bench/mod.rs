@@ -9,6 +9,7 @@ mod full;
 mod node;
 mod server;
 mod spawn;
+mod storm;
 mod wiring;
 
 use std::{fs, path::PathBuf, time::Duration};
@@ -24,7 +25,7 @@ use self::{
 };
 
 /// The figures.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "cni_add",
     "cni_add_x8",
     "cni_add_x32",
@@ -41,6 +42,7 @@ const NAMES: [&str; 16] = [
     "fill_110_prefix",
     "calls_110_prefix",
     "calls_110_demand",
+    "sim_events",
 ];
 
 /// Measures Berth and prints a table.
@@ -76,6 +78,9 @@ pub fn run(options: &Options) -> Result<()> {
     full::measure(wanted, &mut tell)?;
     decide::measure(wanted, &mut tell)?;
     fill::measure(wanted, &mut tell)?;
+    if wanted("sim_events") {
+        tell(storm::measure()?);
+    }
     if let Some(path) = &options.json {
         figure::write(path, &figures)?;
         println!("written to {}", path.display());
