@@ -72,6 +72,24 @@ fn at_most_one_assign_is_in_flight_per_eni() {
 }
 
 #[test]
+fn what_the_eni_of_an_open_assign_has_no_room_for_is_asked_of_a_new_one_at_once() {
+    let mut world = World::new(addresses(0, 1));
+    world.answer(Fate::Answered);
+    world.add_many(5);
+    world.later(COALESCE);
+    assert!(matches!(world.open[0].1, Call::Assign { ask: Ask::Addresses(5), .. }));
+    for n in 0..10 {
+        world.add(&format!("more{n}"));
+    }
+    world.later(COALESCE);
+    let created = world.open.iter().find_map(|(_, call)| match call {
+        Call::CreateEni { ask, .. } => Some(*ask),
+        _ => None,
+    });
+    assert_eq!(created, Some(Ask::Addresses(6)), "four places are left on the first");
+}
+
+#[test]
 fn no_limit_is_passed_whatever_is_attached_already() {
     for (foreign, expected) in [(0, 27), (1, 18), (2, 9)] {
         let mut world = World::new(addresses(1, 0));
@@ -162,6 +180,8 @@ fn an_eni_on_its_way_out_is_no_reason_to_learn_a_limit() {
     world.answer(Fate::Refused(Kind::InstanceEniLimit));
     world.settle();
     assert!(tickets.iter().all(|ticket| world.address(*ticket).is_some()), "{:?}", world.state.explain(world.now()));
+    let most = world.state.explain(world.now()).figures.into_iter().find(|figure| figure.name == "enis at most");
+    assert_eq!(most.map(|figure| figure.value), Some(3));
 }
 
 #[test]
