@@ -240,8 +240,10 @@ proptest! {
         world.minutes(12);
         let mut fresh = World::of_type(world.policy.clone(), world.limits);
         fresh.minutes(2);
+// Whole ENIs are not filled up for ever once a subnet had less than was asked for.
+        let to_the_number = matches!(world.policy.warm, Warm::Addresses { .. } | Warm::Demand);
         let in_order = others == 0 && !switched && !world.policy.prefixes && world.policy.max_pods.is_none();
-        prop_assert!(!in_order || world.holds() == fresh.holds(), "{:?} and not {:?}", world.holds(), fresh.holds());
+        prop_assert!(!in_order || !to_the_number || world.holds() == fresh.holds(), "{:?} and not {:?}", world.holds(), fresh.holds());
         let attached = world.enis.values().filter(|eni| eni.attachment.is_some()).count();
         prop_assert_eq!(world.enis.len(), attached, "an ENI is left over");
     }
