@@ -3,7 +3,7 @@
 //! Owns the arithmetic of the targets: amazon-vpc-cni's for WARM_* and MINIMUM, and demand on top of it. Every count anywhere derives
 //! from here. Never changes anything.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -70,7 +70,9 @@ impl State {
 
     /// The same as if these ENIs were not there.
     pub(crate) fn numbers_without(&self, now: BootTime, without: &[EniId]) -> Numbers {
-        let mut n = Numbers { waiting: count(self.waiting.len()), demand: self.demand_open(), ..Numbers::default() };
+        // The same ADD may be asked several times: one address is enough.
+        let waiting: BTreeSet<_> = self.waiting.iter().map(|request| &request.key).collect();
+        let mut n = Numbers { waiting: count(waiting.len()), demand: self.demand_open(), ..Numbers::default() };
         let counted = |eni: &&Eni| eni.grows() && !without.contains(&eni.record.id);
         let mut fit_total = 0;
         for eni in self.enis.values().filter(counted) {

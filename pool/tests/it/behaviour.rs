@@ -62,6 +62,7 @@ fn the_same_add_twice_gets_the_same_answer() {
     assert_eq!(world.address(before), world.address(again));
     assert_eq!(world.address(before), world.address(after));
     assert_eq!(world.state.leases().count(), 1);
+    assert_eq!(world.enis["eni-0"].secondary.len(), 4, "three to spare and one for the pod, however often it asked");
 }
 
 #[test]
