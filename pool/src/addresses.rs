@@ -156,6 +156,14 @@ impl Addresses {
         self.cooling.first().copied()
     }
 
+    /// Cooling ones that EC2 has as far as is known, the one that is due first foremost.
+    pub(crate) fn cooling(&self) -> impl Iterator<Item = (BootTime, Ipv4Addr)> {
+        self.cooling.iter().copied().filter(|(_, address)| {
+            let prefix = self.prefixes.get(&Prefix::around(*address));
+            prefix.is_none_or(|held| matches!(held.state, PrefixState::Usable { .. }))
+        })
+    }
+
     /// The address to lease next. Packing: out of the prefix with the most leases, so that others empty. The longest free of what is
     /// left; of addresses that are as old the lowest.
     pub fn next_free(&self, packs: bool) -> Option<Ipv4Addr> {

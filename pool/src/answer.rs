@@ -68,6 +68,15 @@ impl State {
             (Call::Attach { eni, device, .. }, Answer::Attached(attachment)) => {
                 self.attached(&eni, Attached { id: attachment, device, card: 0 });
             }
+            (Call::Assign { eni, .. }, Answer::Assigned { addresses, prefixes })
+                if addresses.is_empty() && prefixes.is_empty() =>
+            {
+                let code = "empty answer".to_owned();
+                let action = Action::AssignPrivateIpAddresses.name().to_owned();
+                let reason = Refusal::CloudError { action, code };
+                self.pauses.begin(now, Scope::Eni(eni.clone()), SOMEBODY, reason);
+                self.suspect(Some(eni));
+            }
             (Call::Assign { eni, ask }, Answer::Assigned { addresses, prefixes }) => {
                 if let Some(subnet) = self.enis.get(&eni).map(|eni| eni.record.subnet.clone()) {
                     self.asked_well(&subnet, ask);
@@ -117,7 +126,8 @@ impl State {
                 self.pause_action(now, action, fault);
             }
             Kind::NoFreeAddresses | Kind::NoFreePrefix => self.ask_less(now, &call),
-            Kind::TokenMismatch | Kind::Uncertain => {}
+            Kind::Uncertain => {}
+            Kind::TokenMismatch => self.pause_action(now, action, fault),
             Kind::InstanceEniLimit => self.learn_limit(now, &call),
             Kind::AddressLimit | Kind::Conflict | Kind::Gone => {
                 let (backoff, reason) = match fault.kind {
@@ -126,8 +136,9 @@ impl State {
                         (TRANSITION, Refusal::CloudError { action: action.name().to_owned(), code: fault.code.clone() })
                     }
                 };
-                if let Some(eni) = call.eni() {
-                    self.pauses.begin(now, Scope::Eni(eni.clone()), backoff, reason);
+                match call.eni() {
+                    Some(eni) => self.pauses.begin(now, Scope::Eni(eni.clone()), backoff, reason),
+                    None => self.pauses.begin(now, Scope::Action(action), SOMEBODY, reason),
                 }
             }
         }
@@ -148,17 +159,21 @@ impl State {
         let about_to_be = |eni: &Eni| eni.record.state == EniState::Attaching && refused.eni() != Some(&eni.record.id);
         let attached = self.enis.values().filter(|eni| eni.attached() || about_to_be(eni)).count();
         let limit = crate::numbers::count(attached);
-        if self.detaching().is_some() {
+        if self.detaching(now.at).is_some() {
             let scope = Scope::Action(Action::AttachNetworkInterface);
             self.pauses.begin(now, scope, TRANSITION, Refusal::EniLimit { limit });
         } else {
             self.learnt_enis = Some(self.learnt_enis.map_or(limit, |learnt| learnt.min(limit)));
+            // Perhaps ENIs of others take up the room.
+            self.discovered = false;
         }
     }
 
     /// An ENI that was attached a moment ago.
-    fn detaching(&self) -> Option<&EniId> {
-        let gone = |eni: &&Eni| eni.record.state == EniState::Leaving && eni.record.slot.is_some();
+    fn detaching(&self, now: BootTime) -> Option<&EniId> {
+        let gone = |eni: &&Eni| {
+            eni.record.state == EniState::Leaving && self.pauses.active(&Scope::Eni(eni.record.id.clone()), now)
+        };
         self.enis.values().find(gone).map(|eni| &eni.record.id)
     }
 
@@ -168,7 +183,7 @@ impl State {
             Call::Attach { eni, .. } => {
                 self.set_state(&eni, EniState::Attaching, EniState::Detached);
                 match kind {
-                    Kind::InstanceEniLimit if self.detaching().is_some() => {}
+                    Kind::InstanceEniLimit if self.detaching(now.at).is_some() => {}
                     Kind::InstanceEniLimit => self.set_state(&eni, EniState::Detached, EniState::Leaving),
                     Kind::Throttled | Kind::Unreachable => {}
                     _ => {
@@ -212,6 +227,11 @@ impl State {
             Call::CreateEni { .. } | Call::Attach { .. } | Call::Assign { .. } | Call::Unassign { .. } => {
                 // Creates and unassigns are simply repeated. The others are looked up.
                 let wait = if intent.is_repeated() { TRANSITION.first } else { std::time::Duration::ZERO };
+                let repeated = intent.doubt.is_some() && intent.is_repeated();
+                if repeated && !self.pauses.active(&Scope::Action(intent.call.action()), now.at) {
+                    let reason = Refusal::CloudUnreachable { action: intent.call.action().name().to_owned() };
+                    self.pauses.begin(now, Scope::Action(intent.call.action()), UNREACHABLE, reason);
+                }
                 intent.doubt = Some(Doubt { reads: 0, first: None, next: Some(now.at.after(wait)) });
                 self.touch(Key::Intent(intent.id));
                 self.intents.insert(intent.id, intent);
@@ -265,6 +285,7 @@ impl State {
         if let Some(eni) = self.enis.get_mut(id) {
             eni.record.state = EniState::Leaving;
             eni.record.attachment = None;
+            eni.record.slot = None;
             eni.link_ready = false;
             self.touch(Key::Eni(id.clone()));
             let reason = Refusal::CloudError {

@@ -50,10 +50,13 @@ impl State {
         let doubtful = |block: Block| !shown.contains(&block) && !self.leaving(id, block);
         let settled = |absent: BootTime| now.since(absent) >= SETTLED;
         let (mut gone, mut absent, mut unseen) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut rests, mut vetoed) = (Vec::new(), Vec::new());
         for (address, held) in eni.addresses.singles().filter(|(address, _)| doubtful(Block::Address(*address))) {
             match held {
                 Address::Unverified { absent: Some(since) } if settled(*since) => gone.push(Block::Address(address)),
                 Address::Unverified { absent: None } | Address::Free { .. } => absent.push(address),
+                Address::Cooling { until } => rests.push((address, *until)),
+                Address::Leased(_) => vetoed.push((id.clone(), address)),
                 _ => {}
             }
         }
@@ -65,6 +68,13 @@ impl State {
                 PrefixState::Unverified { absent: Some(since) } if !settled(since) => {}
                 _ => unseen.push(prefix),
             }
+        }
+        self.unshown.retain(|(eni, _)| eni != id);
+        self.unshown.extend(vetoed);
+        for (address, until) in rests {
+            self.resting.insert(address, until);
+            self.touch(Key::Resting(address));
+            absent.push(address);
         }
         for address in absent {
             self.hold(id, address, Some(Address::Unverified { absent: Some(now) }));

@@ -145,7 +145,7 @@ impl State {
             }
             Warm::Prefixes(0) => format!("WARM_PREFIX_TARGET=0: one free address {wanted}"),
             Warm::Prefixes(prefixes) => {
-                format!("WARM_PREFIX_TARGET={prefixes}: {} addresses {wanted}", prefixes * Prefix::SIZE)
+                format!("WARM_PREFIX_TARGET={prefixes}: {} addresses {wanted}", prefixes.saturating_mul(Prefix::SIZE))
             }
             Warm::Addresses { warm, .. } => format!("WARM_IP_TARGET={warm} {wanted}"),
             Warm::Demand => format!("BERTH_WARM=demand: one free address {wanted}"),

@@ -50,10 +50,37 @@ impl State {
     /// ENIs that are not ours may have gone meanwhile: before the limit is blamed for long they are read again.
     fn look_at_others(&mut self, now: BootTime) {
         let limited = matches!(self.held, Some(Refusal::EniLimit { .. }));
+        if limited && self.learnt_enis.is_some() && now.since(self.discovered_at) >= UNLEARN {
+            self.learnt_enis = None;
+            self.discovered = false;
+            self.discovered_at = now;
+        }
+        if limited {
+            self.keep_draining_enis();
+        }
         let others = self.enis.values().any(|eni| !eni.record.created && eni.record.role != Role::Primary);
         if limited && others && now.since(self.discovered_at) >= LOOK_AGAIN {
             self.discovered = false;
             self.discovered_at = now;
+        }
+    }
+
+    /// An ENI that was to go is kept when there can be no other.
+    fn keep_draining_enis(&mut self) {
+        let idle = |id: &EniId| !self.intents.values().any(|intent| intent.call.eni() == Some(id));
+        let kept: Vec<EniId> = self
+            .enis
+            .values()
+            .filter(|eni| {
+                eni.record.state == EniState::Draining
+                    && !eni.record.excluded
+                    && eni.record.attachment.is_some()
+                    && idle(&eni.record.id)
+            })
+            .map(|eni| eni.record.id.clone())
+            .collect();
+        for eni in kept {
+            self.set_state(&eni, EniState::Draining, EniState::AttachedUnprotected);
         }
     }
 
@@ -66,6 +93,9 @@ impl State {
         for intent in self.intents.values() {
             if let Call::CreateEni { ask, subnet, .. } = &intent.call {
                 missing.take(self.whole_ask(now, subnet, each.saturating_sub(ask.places()), &missing));
+                if self.stalled(intent, now) {
+                    growth.held = self.pauses.reason(&Scope::Action(Action::CreateNetworkInterface), now).cloned();
+                }
             }
         }
         if missing.is_nothing() || each == 0 {
@@ -149,7 +179,12 @@ impl State {
                 intent.call.eni() == Some(id)
                     && !matches!(intent.call.action(), Action::ModifyNetworkInterfaceAttribute | Action::CreateTags)
             });
+            let stalled =
+                self.intents.values().any(|intent| intent.call.eni() == Some(id) && self.stalled(intent, now));
             let whole = self.whole_ask(now, subnet, room, missing);
+            if stalled {
+                continue;
+            }
             let subnet_held = self.pauses.reason(&Scope::Subnet(subnet.clone()), now);
             let eni_held = self.pauses.reason(&Scope::Eni(id.clone()), now);
             if eni_held == Some(&Refusal::AddressLimit) {
@@ -238,6 +273,8 @@ impl State {
 
 /// How often, when the limit is reached, the instance's ENIs are read again.
 const LOOK_AGAIN: Duration = Duration::from_mins(10);
+/// How long a limit that only EC2 knows is believed.
+const UNLEARN: Duration = Duration::from_hours(1);
 /// When an ENI was created (amazon-vpc-cni's).
 pub(crate) const CREATED_TAG: &str = "node.k8s.amazonaws.com/createdAt";
 /// The cluster that an ENI belongs to (amazon-vpc-cni's).

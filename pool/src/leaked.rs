@@ -19,6 +19,8 @@ const EVERY: Duration = Duration::from_hours(1);
 const SECOND_LOOK: Duration = Duration::from_mins(10);
 /// An ENI that is younger may still be on its way to an instance (amazon-vpc-cni waits as long).
 const YOUNG: Duration = Duration::from_mins(5);
+/// So many are deleted at a time; the others wait for the next look.
+const AT_ONCE: usize = 5;
 /// After something may have been left over; it is not young any more then.
 const SOON: Duration = Duration::from_mins(6);
 
@@ -112,7 +114,9 @@ impl State {
 
     fn delete_leaked(&mut self, now: BootTime, eni: EniId) {
         self.search.seen.remove(&eni);
-        if !self.pauses.active(&Scope::Eni(eni.clone()), now) {
+        let open = self.intents.values().filter(|intent| matches!(intent.call, Call::Delete { .. })).count();
+        let held_back = open >= AT_ONCE || self.pauses.active(&Scope::Action(Action::DeleteNetworkInterface), now);
+        if !held_back && !self.pauses.active(&Scope::Eni(eni.clone()), now) {
             self.call(now, Call::Delete { eni });
         }
     }

@@ -12,13 +12,24 @@ use crate::{
 impl State {
     /// How many [`Self::allocate`] calls in a row would succeed now.
     pub fn available(&self) -> usize {
-        let serving = self.enis.values().filter(|eni| eni.serves()).map(crate::Eni::tally);
-        serving.map(|tally| tally.free + if self.pressed() { tally.cooling } else { 0 }).sum::<u32>() as usize
+        let pressed = self.pressed();
+        let early = |eni: &crate::Eni| if pressed { eni.addresses.cooling().count() } else { 0 };
+        self.enis.values().filter(|eni| self.hands_out(eni)).map(|eni| eni.tally().free as usize + early(eni)).sum()
+    }
+
+    /// New leases are made there: what a list of EC2's left out is read by id first.
+    fn hands_out(&self, eni: &crate::Eni) -> bool {
+        eni.serves() && !self.suspects.contains_key(&eni.record.id)
     }
 
     /// Nothing else can be had, and the operator allows cooling addresses to be used before their time.
     fn pressed(&self) -> bool {
-        self.policy.early_reuse && self.held.is_some()
+        let growing = self
+            .intents
+            .values()
+            .any(|intent| matches!(intent.call, Call::CreateEni { .. } | Call::Attach { .. } | Call::Assign { .. }));
+        let held = self.held.as_ref().is_some_and(|held| !matches!(held, Refusal::PrefixFragmented { .. }));
+        self.policy.early_reuse && held && !growing
     }
 
     /// The address that the next request would get; `None`: it would have to wait, or would get a cooling one before its time.
@@ -48,6 +59,7 @@ impl State {
     /// between does not end it.
     fn renew(&mut self, request: &AddRequest) -> Option<Lease> {
         let lease = self.leases.get_mut(&request.key)?;
+        self.missing.remove(&request.key);
         if request.started > lease.started {
             lease.started = request.started;
             lease.netns.clone_from(&request.netns);
@@ -95,7 +107,13 @@ impl State {
             for address in &attachment.addresses {
                 let held = self.enis.get(eni).and_then(|eni| eni.addresses.get(*address));
                 if held == Some(&Address::Leased(lease.key.clone())) {
-                    let rests = self.unless_foreign(*address, Address::Cooling { until });
+                    let rests = if self.unshown.contains(&(eni.clone(), *address)) {
+                        self.resting.insert(*address, until);
+                        self.touch(Key::Resting(*address));
+                        Address::Unverified { absent: None }
+                    } else {
+                        self.unless_foreign(*address, Address::Cooling { until })
+                    };
                     self.hold(eni, *address, Some(rests));
                 }
             }
@@ -131,15 +149,15 @@ impl State {
     pub(crate) fn allocate(&self) -> Option<(EniId, Ipv4Addr)> {
         let packs = self.surplus.is_some() || self.enis.values().any(|eni| eni.record.state == EniState::Draining);
         let rank = |eni: &crate::Eni| if packs { usize::MAX - eni.leased() } else { eni.leased() };
-        let free = self.enis.values().filter(|eni| eni.serves() && eni.tally().free > 0);
+        let free = self.enis.values().filter(|eni| self.hands_out(eni) && eni.tally().free > 0);
         let best = free.min_by_key(|eni| (rank(eni), eni.record.slot));
         best.and_then(|eni| Some((eni.record.id.clone(), eni.addresses.next_free(packs)?)))
     }
 
     /// The cooling address that has cooled for longest, when nothing else can be had and the operator allows it.
     fn allocate_early(&self) -> Option<(EniId, Ipv4Addr)> {
-        let serving = self.enis.values().filter(|eni| self.pressed() && eni.serves());
-        let cooling = serving.filter_map(|eni| Some((eni.addresses.next_cooled()?, &eni.record.id)));
+        let serving = self.enis.values().filter(|eni| self.pressed() && self.hands_out(eni));
+        let cooling = serving.filter_map(|eni| Some((eni.addresses.cooling().next()?, &eni.record.id)));
         cooling.min().map(|((_, address), eni)| (eni.clone(), address))
     }
 
@@ -199,7 +217,8 @@ impl State {
             matches!(
                 intent.call.action(),
                 Action::CreateNetworkInterface | Action::AttachNetworkInterface | Action::AssignPrivateIpAddresses
-            )
+            ) && !self.stalled(intent, now)
+                || (intent.call.action() == Action::UnassignPrivateIpAddresses && !self.stalled(intent, now))
         });
         let coming = self.enis.values().any(|eni| eni.grows() && !eni.serves() && eni.tally().free > 0);
         if starting || reading || asking || coming || self.short_since.is_some() {
@@ -226,6 +245,17 @@ impl State {
         throttled.chain(transitions).chain(cooling).min().map_or(Hope::None, Hope::At)
     }
 
+    /// Lost, and its repetition is refused.
+    pub(crate) fn stalled(&self, intent: &crate::Intent, now: BootTime) -> bool {
+        intent.doubt.is_some() && self.pauses.active(&Scope::Action(intent.call.action()), now)
+    }
+
+    /// Why a lost call is not repeated.
+    fn why_stalled(&self, now: BootTime) -> Option<Refusal> {
+        let stalled = self.intents.values().find(|intent| self.stalled(intent, now))?;
+        self.pauses.reason(&Scope::Action(stalled.call.action()), now).cloned()
+    }
+
     /// The reason that a request is told when it cannot wait any longer.
     fn why_not(&self, now: BootTime) -> Refusal {
         if let Err(refusal) = self.serving() {
@@ -242,7 +272,7 @@ impl State {
         }
         match self.first_cooling() {
             Some((until, count)) if limited && until > now => Refusal::CoolingDown { count, until },
-            _ => self.held.clone().unwrap_or(Refusal::WarmingUp),
+            _ => self.held.clone().or_else(|| self.why_stalled(now)).unwrap_or(Refusal::WarmingUp),
         }
     }
 

@@ -105,11 +105,11 @@ impl State {
                 Call::Unassign { eni, addresses, prefixes } => {
                     let Some(eni) = self.enis.get(eni).filter(counted) else { continue };
                     let leaving = leaving(eni, addresses, prefixes);
-                    n.total -= leaving;
-                    n.unverified -= leaving;
+                    n.total = n.total.saturating_sub(leaving);
+                    n.unverified = n.unverified.saturating_sub(leaving);
                     let fits = if prefixes.is_empty() { self.single_fits(eni, now) } else { self.policy.prefixes };
-                    n.misfit -= if fits { 0 } else { leaving };
-                    fit_total -= if fits { leaving } else { 0 };
+                    n.misfit = n.misfit.saturating_sub(if fits { 0 } else { leaving });
+                    fit_total = u32::saturating_sub(fit_total, if fits { leaving } else { 0 });
                 }
                 _ => {}
             }
@@ -125,11 +125,11 @@ impl State {
         let wanted = n.wanted();
         let minimum = self.policy.warm.addresses().map_or(0, |(_, minimum)| minimum);
         n.target = match self.policy.warm {
-            Warm::Enis(_) => self.warm_eni_addresses() + wanted,
+            Warm::Enis(_) => self.warm_eni_addresses().saturating_add(wanted),
             // Amazon-vpc-cni: with a target of 0 the pool is too low when nothing is free.
             Warm::Prefixes(0) => wanted.max(1),
-            Warm::Prefixes(prefixes) => prefixes * Prefix::SIZE + wanted,
-            Warm::Addresses { warm, .. } => warm + wanted,
+            Warm::Prefixes(prefixes) => prefixes.saturating_mul(Prefix::SIZE).saturating_add(wanted),
+            Warm::Addresses { warm, .. } => warm.saturating_add(wanted),
             Warm::Demand => 1 + wanted,
         };
         n.short = n.target.saturating_sub(n.supply).max(minimum.saturating_sub(held));

@@ -7,7 +7,10 @@ use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     Action, Address, Answer, Ask, Attached, Block, BootTime, Call, Effect, Eni, EniId, EniState, Fault, Key, Kind,
-    News, Now, PrefixState, SeenEni, State, answer::blocks, pause::Scope, state::DEPARTED,
+    News, Now, PrefixState, Refusal, SeenEni, State,
+    answer::blocks,
+    pause::{Scope, TRANSITION},
+    state::DEPARTED,
 };
 
 /// Two reads without a thing must be this far apart,
@@ -119,10 +122,15 @@ impl State {
                     self.suspects.entry(eni).or_default();
                 }
                 for seen in seen {
-                    self.observe(now, seen);
+                    self.observe(moment, seen);
+                }
+                let attached = self.enis.values().filter(|eni| eni.attached()).count();
+                if self.learnt_enis.is_some_and(|learnt| learnt < crate::numbers::count(attached)) {
+                    // What EC2 refused was for others' sake.
+                    self.learnt_enis = None;
                 }
             }
-            (Call::Describe { .. }, Answer::Described(Some(seen))) => self.observe(now, seen),
+            (Call::Describe { .. }, Answer::Described(Some(seen))) => self.observe(moment, seen),
             (Call::Describe { eni }, Answer::Described(None)) => self.missed(now, &eni.clone(), Shown::Nothing),
             (Call::Subnets { .. }, Answer::Subnets(seen)) => self.read_subnets(now, seen),
             (Call::Leaked { .. }, Answer::Leaked(seen)) => self.read_leaked(moment, seen),
@@ -135,7 +143,8 @@ impl State {
         }
     }
 
-    fn observe(&mut self, now: BootTime, seen: SeenEni) {
+    fn observe(&mut self, moment: Now, seen: SeenEni) {
+        let now = moment.at;
         let id = seen.id.clone();
         let ours = self.our_attachment(&seen);
         match (self.enis.contains_key(&id), ours.is_some()) {
@@ -174,12 +183,13 @@ impl State {
                 self.touch(Key::Eni(id.clone()));
             }
         }
-        self.settle_doubts(now, &id, &seen, ours.is_some());
+        self.settle_doubts(moment, &id, &seen, ours.is_some());
         self.compare_blocks(now, &id, &seen);
     }
 
     /// Calls whose answer was lost: the effect shows, or it has not shown for long enough.
-    fn settle_doubts(&mut self, now: BootTime, id: &EniId, seen: &SeenEni, attached: bool) {
+    fn settle_doubts(&mut self, moment: Now, id: &EniId, seen: &SeenEni, attached: bool) {
+        let now = moment.at;
         let new = |block: Block| {
             let known = self.enis.get(id).is_some_and(|eni| match block {
                 Block::Address(address) => eni.addresses.contains(address),
@@ -236,7 +246,11 @@ impl State {
                 (Call::Attach { eni, .. }, false) => self.set_state(&eni, EniState::Attaching, EniState::Detached),
                 // Should reads be older than they ever were: one more, when the oldest have ended.
                 (Call::Assign { eni, .. }, false) => {
-                    self.read_again.entry(eni).or_insert(now.after(DEPARTED));
+                    self.read_again.entry(eni.clone()).or_insert(now.after(DEPARTED));
+                    // Whatever keeps losing it is not asked without end.
+                    let action = Action::AssignPrivateIpAddresses.name().to_owned();
+                    let reason = Refusal::CloudUnreachable { action };
+                    self.pauses.begin(moment, Scope::Eni(eni), TRANSITION, reason);
                 }
                 _ => {}
             }

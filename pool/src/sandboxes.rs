@@ -49,9 +49,7 @@ impl State {
                 }
             }
             for address in &foreign {
-                if let Some(Address::Free { .. } | Address::Cooling { .. } | Address::Unverified { .. }) =
-                    eni.addresses.get(*address)
-                {
+                if let Some(Address::Free { .. } | Address::Cooling { .. }) = eni.addresses.get(*address) {
                     begun += 1;
                     changes.push((eni.record.id.clone(), *address, Address::Quarantined(FOREIGN.to_owned())));
                 }

@@ -20,7 +20,8 @@ impl State {
         }
         let wait = now.jittered(self.policy.shrink_after);
         let (since, wait) = *self.surplus.get_or_insert((now.at, wait));
-        let growing = self.grown_at.is_some_and(|grown| now.at.since(grown) < self.policy.shrink_after);
+        let held_back = self.pauses.active(&Scope::Action(crate::Action::UnassignPrivateIpAddresses), now.at);
+        let growing = held_back || self.grown_at.is_some_and(|grown| now.at.since(grown) < self.policy.shrink_after);
         if now.at.since(since) < wait || growing {
             return;
         }
@@ -41,7 +42,8 @@ impl State {
 
     /// ENIs that can go without the pool falling short, the emptiest and newest first; those in excluded subnets in any case.
     fn spare_enis(&self, now: BootTime) -> Vec<EniId> {
-        if self.draining && !self.policy.manage_unschedulable {
+        let detach = Scope::Action(crate::Action::DetachNetworkInterface);
+        if (self.draining && !self.policy.manage_unschedulable) || self.pauses.active(&detach, now) {
             return Vec::new();
         }
         let mut candidates: Vec<_> = self.enis.values().filter(|eni| self.may_drain(now, eni)).collect();
@@ -74,6 +76,7 @@ impl State {
             && matches!(eni.record.state, EniState::AttachedUnprotected | EniState::Ready)
             && eni.link_ready
             && eni.is_empty()
+            && !self.resting.keys().any(|address| eni.addresses.contains(*address))
             && self.is_quiet(now, eni)
     }
 

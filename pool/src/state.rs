@@ -58,6 +58,8 @@ pub struct State {
     /// What the last read showed of ENIs that had departed from there.
     pub(crate) shadows: BTreeMap<EniId, u32>,
     pub(crate) attach_failures: BTreeMap<EniId, u32>,
+    /// Leased addresses that the last read of their ENI did not show: confirmed again before anybody else gets them.
+    pub(crate) unshown: BTreeSet<(EniId, Ipv4Addr)>,
     pub(crate) subnets: BTreeMap<SubnetId, KnownSubnet>,
     pub(crate) subnets_read: Option<BootTime>,
     /// It matters which subnet has how much.
@@ -146,6 +148,7 @@ impl State {
             read_again: BTreeMap::new(),
             shadows: BTreeMap::new(),
             attach_failures: BTreeMap::new(),
+            unshown: BTreeSet::new(),
             subnets: BTreeMap::new(),
             subnets_read: None,
             subnets_wanted: false,
@@ -285,6 +288,9 @@ impl State {
     fn link(&mut self, id: &EniId, ready: bool) {
         if let Some(eni) = self.enis.get_mut(id) {
             eni.link_ready = ready;
+            if !ready && eni.attached() && !matches!(eni.record.state, crate::EniState::Quarantined(_)) {
+                self.suspects.entry(id.clone()).or_default();
+            }
         }
     }
 

@@ -32,7 +32,8 @@ pub(crate) fn seconds(text: &str) -> Option<u64> {
     let zone = text.get(19..)?.trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
     let offset = |sign: &str| {
         let (hours, minutes) = zone.strip_prefix(sign)?.split_once(':')?;
-        Some(hours.parse::<u64>().ok()? * 3600 + minutes.parse::<u64>().ok()? * 60)
+        let (hours, minutes) = (hours.parse::<u64>().ok()?, minutes.parse::<u64>().ok()?);
+        (hours <= 23 && minutes <= 59).then(|| hours * 3600 + minutes * 60)
     };
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let (era, of_era) = (year / 400, year % 400);
@@ -56,9 +57,15 @@ mod tests {
         }
         assert_eq!(super::seconds("2026-11-21T12:05:00+01:00"), Some(1_795_259_100));
         assert_eq!(super::seconds("2026-11-21T11:05:00.123Z"), Some(1_795_259_100));
-        for wrong in
-            ["", "yesterday", "2026-11-21", "2026-13-21T11:05:00Z", "2026-11-21T11:05:00", "2026-11-21T25:05:00Z"]
-        {
+        for wrong in [
+            "",
+            "yesterday",
+            "2026-11-21",
+            "2026-13-21T11:05:00Z",
+            "2026-11-21T11:05:00",
+            "2026-11-21T25:05:00Z",
+            "2026-11-21T12:05:00-9999999999999999:00",
+        ] {
             assert_eq!(super::seconds(wrong), None, "{wrong}");
         }
     }

@@ -1,5 +1,6 @@
 //! The pool against a small EC2: what it asks for, whom it serves, what it gives back, and what no history may break.
 
+mod attacks;
 mod behaviour;
 mod demand;
 mod doubt;
