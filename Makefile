@@ -6,7 +6,7 @@ RUNTIME ?= netns
 CLUSTER ?= none
 NODES ?= 2
 PODS ?= 30
-export BACKEND RUNTIME CLUSTER NODES PODS ONLY KILLS SEED SEEDS FROM
+export BACKEND RUNTIME CLUSTER NODES PODS ONLY KILLS SEED SEEDS FROM AT
 
 .PHONY: help demo test bench lint build clean sim mutants soak fuzz image
 

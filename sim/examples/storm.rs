@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use sim::run::{self, Scenario, Tally, Trace};
+use sim::run::{self, Crash, Scenario, Tally, Trace};
 
 /// So many failing seeds are told in full.
 const TOLD: usize = 3;
@@ -19,17 +19,20 @@ const TOLD: usize = 3;
 fn main() -> ExitCode {
     let mut seeds = 0..2_000;
     let mut threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let (mut whole, mut first) = (false, false);
+    let (mut whole, mut first, mut at) = (false, false, None);
     for argument in std::env::args().skip(1) {
         match argument.split_once('=') {
             Some(("seeds", count)) => seeds.end = seeds.start + number(count),
             Some(("from", first)) => seeds = number(first)..number(first) + (seeds.end - seeds.start),
             Some(("seed", one)) => (seeds, whole) = (number(one)..number(one) + 1, true),
+            Some(("at", step)) => at = Some(number(step)),
             None if argument == "first" => first = true,
             Some(("threads", count)) => threads = usize::try_from(number(count)).unwrap_or(1).max(1),
             _ => {
                 eprintln!("storm [from=N] [seeds=N] [threads=N] [first], or storm seed=N for the whole trace of one");
-                eprintln!("first: ends when a seed has failed");
+                eprintln!(
+                    "first: ends when a seed has failed; at=N: the short scenario of a seed, whose daemon dies at step N"
+                );
                 return ExitCode::from(64);
             }
         }
@@ -44,7 +47,11 @@ fn main() -> ExitCode {
                     if seed >= seeds.end || enough.load(Ordering::Relaxed) {
                         return;
                     }
-                    let trace = play(&Scenario::drawn(seed));
+                    let scenario = match at {
+                        Some(step) => Scenario { crash: Crash::At(step), ..Scenario::short(seed) },
+                        None => Scenario::drawn(seed),
+                    };
+                    let trace = play(&scenario);
                     enough.fetch_or(first && trace.violation.is_some(), Ordering::Relaxed);
                     if whole {
                         trace.lines.iter().for_each(|line| println!("{line}"));

@@ -74,9 +74,6 @@ impl Wire {
         let mut guard = self.sim.lock();
         let world = &mut *guard;
         world.tally.calls += 1;
-        if !matches!(call, Call::Leaked { .. } | Call::Subnets { .. } | Call::Instances { .. }) {
-            *world.machines[self.node].asked.entry(call.action().name()).or_default() += 1;
-        }
         world.say(self.sim.elapsed(), format_args!("n{} calls {}", self.node, told(call)));
         world.sent(self.node, call);
         let faults = if world.faulty { world.scenario.faults.clone() } else { Faults::none() };
@@ -155,10 +152,15 @@ impl World {
             self.vpc.lag_next_read(self.fates.between(Duration::ZERO..oldest));
             self.takes_away(now, node, call);
             match self.vpc.ec2(at, &mut self.ids.0, translate::request(call)) {
-                Ok(response) => Ok(translate::answer(call, response)),
+                Ok(response) => Ok(self.omit(at, node, translate::answer(call, response))),
                 Err(fault) => self.honest(node, call, translate::refusal(call, &fault)),
             }
         };
+        // What a subnet does not have is tried again, slower and slower: that is no unrest.
+        let lacks = matches!(&answer, Err(error) if matches!(error.kind, Kind::NoFreePrefix | Kind::NoFreeAddresses));
+        if !lacks && !matches!(call, Call::Leaked { .. } | Call::Subnets { .. } | Call::Instances { .. }) {
+            *self.machines[node].asked.entry(action.name()).or_default() += 1;
+        }
         match &answer {
             Ok(answer) => self.say(at, format_args!("   EC2 did {action} for n{node}: {}", answered(answer))),
             Err(error) => {
@@ -169,15 +171,33 @@ impl World {
         answer
     }
 
+    /// Leaves an ENI out of what a read shows, for a while.
+    fn omit(&mut self, at: Duration, node: usize, answer: Answer) -> Answer {
+        const LONGEST: Duration = Duration::from_secs(60);
+        let of = self.scenario.faults.omits;
+        if !self.faulty || of == 0 || !matches!(answer, Answer::Described(_) | Answer::Discovered(_)) {
+            return answer;
+        }
+        if self.omitted.as_ref().is_none_or(|(_, until)| *until < at) && self.fates.chance(of) {
+            // One that the daemon knows well.
+            let attached: Vec<String> = self.machines[node].carried.iter().cloned().collect();
+            let until = at + self.fates.between(Duration::ZERO..LONGEST);
+            self.omitted = (!attached.is_empty()).then(|| (self.fates.one_of(&attached).clone(), until));
+        }
+        let Some((omitted, _)) = self.omitted.clone().filter(|(_, until)| at <= *until) else { return answer };
+        match answer {
+            Answer::Described(seen) => Answer::Described(seen.filter(|eni| eni.id.as_str() != omitted)),
+            Answer::Discovered(mut seen) => {
+                seen.retain(|eni| eni.id.as_str() != omitted);
+                Answer::Discovered(seen)
+            }
+            other => other,
+        }
+    }
+
     /// EC2 itself said no, to a call that should have been right.
     fn honest(&mut self, node: usize, call: &Call, answer: Result<Answer, Error>) -> Result<Answer, Error> {
         let Err(error) = &answer else { return answer };
-        if matches!(error.kind, Kind::NoFreePrefix | Kind::NoFreeAddresses)
-            && let Some(asked) = self.machines[node].asked.get_mut(call.action().name())
-        {
-            // What a subnet does not have is tried again, slower and slower: that is no unrest.
-            *asked -= 1;
-        }
         let limit = matches!(error.kind, Kind::InstanceEniLimit | Kind::AddressLimit);
         self.machines[node].denials += 1;
         if limit && !self.meddled && !self.machines[node].forgot && self.scenario.faults.settles() {

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use pool::{BootTime, Entry, Key, State};
+use pool::{Entry, Key, State};
 
 use super::{
     trace::{Invariant, Violation},
@@ -18,10 +18,10 @@ pub(crate) async fn watch(sim: Arc<Sim>, node: usize) {
         let Some((handle, daemon)) = super::pods::daemon(&sim, node) else { continue };
         let own = Arc::clone(&sim);
         handle
-            .read(move |state, now| {
+            .read(move |state, _| {
                 let mut world = own.lock();
                 if world.alive(node, daemon) {
-                    let checked = world.look(node, state, now);
+                    let checked = world.look(node, state);
                     world.holds(checked);
                     if world.violation.is_some() {
                         own.over.notify_one();
@@ -33,7 +33,7 @@ pub(crate) async fn watch(sim: Arc<Sim>, node: usize) {
 }
 
 impl World {
-    fn look(&self, node: usize, state: &State, now: BootTime) -> Result<(), Violation> {
+    fn look(&self, node: usize, state: &State) -> Result<(), Violation> {
         let broken = |invariant, what: String| Err(Violation { invariant, what });
         if let Some(wrong) = state.check().into_iter().next() {
             return broken(Invariant::Consistent, wrong);
@@ -74,13 +74,14 @@ impl World {
         if waiting > 0 && available > 0 {
             return broken(Invariant::Available, format!("{available} available, and {waiting} wait"));
         }
-        self.limits(node, state, now)
+        self.limits(node, state)
     }
 
     /// What EC2 has and what is asked for stay below what the type and the settings allow.
-    fn limits(&self, node: usize, state: &State, _: BootTime) -> Result<(), Violation> {
+    fn limits(&self, node: usize, state: &State) -> Result<(), Violation> {
         let machine = &self.machines[node];
-        let Some(most) = machine.policy.max_eni else { return Ok(()) };
+        // Of what it made before it lost its ledger it may know nothing.
+        let Some(most) = machine.policy.max_eni.filter(|_| !machine.forgot) else { return Ok(()) };
         let instance = machine.instance.as_str();
         let owned = self.vpc.enis.iter().filter(|(id, eni)| {
             !self.foreign.contains(id)

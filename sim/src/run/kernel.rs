@@ -41,7 +41,9 @@ impl Host for Worker {
             let mut guard = self.sim.lock();
             let world = &mut *guard;
             world.want(self.node, wanted);
-            world.fates.between(Duration::ZERO..SOON)
+            // Now and then the worker has to try again.
+            let late = if world.fates.chance(100) { SOON * 100 } else { SOON };
+            world.fates.between(Duration::ZERO..late)
         };
         pass_after(&self.sim, self.node, self.daemon, wait);
         self.sim.step(self.node, self.daemon, format_args!("after the kernel was told"));

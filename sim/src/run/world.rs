@@ -92,6 +92,8 @@ pub(crate) struct World {
     /// Arguments by client token.
     pub(crate) tokens: BTreeMap<String, String>,
     pub(crate) foreign: Vec<String>,
+    /// An ENI that reads leave out until then.
+    pub(crate) omitted: Option<(String, Duration)>,
     /// ADDs under way.
     pub(crate) adding: usize,
     /// Others have changed the node's ENIs, so that its plan may be wrong.
@@ -235,6 +237,7 @@ impl World {
             buckets: BTreeMap::new(),
             tokens: BTreeMap::new(),
             foreign: Vec::new(),
+            omitted: None,
             adding: 0,
             meddled: false,
             events: 0,
