@@ -250,7 +250,7 @@ impl State {
     }
 }
 
-fn has(eni: &Eni, block: Block) -> bool {
+pub(crate) fn has(eni: &Eni, block: Block) -> bool {
     match block {
         Block::Address(address) => eni.addresses.contains(address),
         Block::Prefix(prefix) => eni.addresses.prefix(prefix).is_some(),

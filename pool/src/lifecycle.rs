@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    Action, BootTime, Call, Effect, EniId, EniState, Key, NodeFacts, Now, Refusal, Role, State,
+    Action, Block, BootTime, Call, Effect, EniId, EniState, Key, NodeFacts, Now, Refusal, Role, State,
     adopt::INSTANCE_TAG,
     answer::blocks,
+    confirm::has,
     pause::{SOMEBODY, Scope},
 };
 
@@ -43,9 +44,11 @@ impl State {
         }
         for (id, call) in repeats {
             self.touch(Key::Intent(id));
-            if let Call::Unassign { addresses, prefixes, .. } = &call {
-                // The daemon may have died before it took the routes away.
-                self.effect(Effect::Withdraw(blocks(addresses.clone(), prefixes.clone()).collect()));
+            if let Call::Unassign { eni, addresses, prefixes } = &call {
+                // The daemon may have died before it took the routes away. What has come to another ENI since stays.
+                let there = |block: &Block| self.enis.get(eni).is_some_and(|eni| has(eni, *block));
+                let routes = blocks(addresses.clone(), prefixes.clone()).filter(there).collect();
+                self.effect(Effect::Withdraw(routes));
             }
             self.effect(Effect::Call(id, call));
         }
