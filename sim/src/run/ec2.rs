@@ -240,6 +240,9 @@ impl World {
     /// Nothing that is taken away is in use, and the kernel has let go of it.
     fn takes_away(&mut self, now: BootTime, node: usize, call: &Call) {
         let Some(eni) = call.eni() else { return };
+        if !call.is_read() && self.foreign.iter().any(|foreign| foreign == eni.as_str()) {
+            self.broken(Invariant::NotOurs, format!("{} of n{node}, which others keep from us", told(call)));
+        }
         if matches!(call, Call::Detach { .. } | Call::Delete { .. }) && !self.is_ours(node, eni.as_str()) {
             self.broken(Invariant::NotOurs, format!("{} of n{node}", told(call)));
         }
