@@ -122,12 +122,12 @@ impl State {
             | Kind::Denied
             | Kind::Credentials
             | Kind::Invalid
+            | Kind::TokenMismatch
             | Kind::AccountEniQuota => {
                 self.pause_action(now, action, fault);
             }
             Kind::NoFreeAddresses | Kind::NoFreePrefix => self.ask_less(now, &call),
             Kind::Uncertain => {}
-            Kind::TokenMismatch => self.pause_action(now, action, fault),
             Kind::InstanceEniLimit => self.learn_limit(now, &call),
             Kind::AddressLimit | Kind::Conflict | Kind::Gone => {
                 let (backoff, reason) = match fault.kind {
@@ -232,7 +232,9 @@ impl State {
                     let reason = Refusal::CloudUnreachable { action: intent.call.action().name().to_owned() };
                     self.pauses.begin(now, Scope::Action(intent.call.action()), UNREACHABLE, reason);
                 }
-                intent.doubt = Some(Doubt { reads: 0, first: None, next: Some(now.at.after(wait)) });
+                // What reads have shown so far counts across restarts: a daemon that dies again and again gets to know it, too.
+                let (reads, first) = intent.doubt.as_ref().map_or((0, None), |earlier| (earlier.reads, earlier.first));
+                intent.doubt = Some(Doubt { reads, first, next: Some(now.at.after(wait)) });
                 self.touch(Key::Intent(intent.id));
                 self.intents.insert(intent.id, intent);
             }

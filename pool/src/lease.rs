@@ -213,12 +213,12 @@ impl State {
         }
         let starting = self.facts.is_none() && self.facts_missing.is_none();
         let reading = self.reads.values().any(|read| !matches!(read, Call::Leaked { .. } | Call::Instances { .. }));
+        // What is being given back makes room for what can be had instead.
         let asking = self.intents.values().any(|intent| {
             matches!(
-                intent.call.action(),
-                Action::CreateNetworkInterface | Action::AttachNetworkInterface | Action::AssignPrivateIpAddresses
+                intent.call,
+                Call::CreateEni { .. } | Call::Attach { .. } | Call::Assign { .. } | Call::Unassign { .. }
             ) && !self.stalled(intent, now)
-                || (intent.call.action() == Action::UnassignPrivateIpAddresses && !self.stalled(intent, now))
         });
         let coming = self.enis.values().any(|eni| eni.grows() && !eni.serves() && eni.tally().free > 0);
         if starting || reading || asking || coming || self.short_since.is_some() {

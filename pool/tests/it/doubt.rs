@@ -273,3 +273,26 @@ fn an_address_with_a_pod_stays_where_it_is_whatever_an_answer_says() {
     assert_eq!((before.len(), of(&world)), (1, before));
     assert_eq!(world.address(ticket), world.state.lease(&key("a")).map(|lease| lease.attachments[0].addresses[0]));
 }
+
+/// A daemon that dies more often than reads must be apart still learns what became of its calls.
+#[test]
+fn what_reads_have_shown_of_a_lost_call_counts_across_restarts() {
+    let mut world = World::new(Policy { warm: Warm::Addresses { warm: 4, minimum: 0 }, ..Policy::default() });
+    while !matches!(world.open.front(), Some((_, Call::Assign { .. }))) {
+        if !world.step() {
+            world.later(Duration::from_millis(20));
+        }
+    }
+    world.answer(Fate::LostBefore);
+    for _ in 0..20 {
+        world.crash();
+        while world.step() {}
+        world.later(Duration::from_secs(2));
+        while world.step() {}
+    }
+    assert!(
+        world.state.intents().all(|intent| intent.doubt.is_none()),
+        "{:#?}",
+        world.state.intents().collect::<Vec<_>>()
+    );
+}
