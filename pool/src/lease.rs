@@ -32,11 +32,6 @@ impl State {
         self.policy.early_reuse && held && !growing
     }
 
-    /// The address that the next request would get; `None`: it would have to wait, or would get a cooling one before its time.
-    pub fn next_free(&self) -> Option<(EniId, Ipv4Addr)> {
-        self.allocate()
-    }
-
     /// How many cooling addresses were leased before their time since the start.
     pub fn reused_early(&self) -> u64 {
         self.reused_early
@@ -144,9 +139,10 @@ impl State {
         }
     }
 
-    /// The address that the next request gets. With surplus, from the ENI with the most leases, so that others empty and can be given
-    /// back; else from the one with the fewest: the VPC's resolver takes 1,024 packets/s per ENI. On it, the longest free.
-    pub(crate) fn allocate(&self) -> Option<(EniId, Ipv4Addr)> {
+    /// The address that the next request gets, if it need not wait or get a cooling one; looking changes nothing. With surplus, from the
+    /// ENI with the most leases, so that others empty and can be given back; else from the one with the fewest: the VPC's resolver takes
+    /// 1,024 packets/s per ENI. On it, the longest free.
+    pub fn allocate(&self) -> Option<(EniId, Ipv4Addr)> {
         let packs = self.surplus.is_some() || self.enis.values().any(|eni| eni.record.state == EniState::Draining);
         let rank = |eni: &crate::Eni| if packs { usize::MAX - eni.leased() } else { eni.leased() };
         let free = self.enis.values().filter(|eni| self.hands_out(eni) && eni.tally().free > 0);

@@ -31,7 +31,7 @@ fn a_cooling_address_that_ec2_does_not_show_is_not_leased_again() {
 fn an_unverified_address_does_not_become_free_by_being_foreign_for_a_while() {
     let mut world = World::new(addresses(2, 0));
     world.settle();
-    let (_, lost) = world.state.next_free().expect("one is free");
+    let (_, lost) = world.state.allocate().expect("one is free");
     world.enis.get_mut("eni-0").expect("there").secondary.retain(|held| *held != lost);
     world.crash();
     world.step();

@@ -106,7 +106,7 @@ fn allocate(size: Size, times: usize) -> Result<Measured> {
     let (mut chosen, mut adds, mut ticks) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..times {
         let begun = Instant::now();
-        let free = black_box(node.state.next_free());
+        let free = black_box(node.state.allocate());
         chosen.push(begun.elapsed());
         ticks.push(node.timed(Event::Tick).0);
         let request = node.request();
