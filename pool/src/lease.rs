@@ -53,8 +53,8 @@ impl State {
     /// The lease that the sandbox has. A later ADD for it, of a container id that came back, makes it that ADD's: a DEL that started in
     /// between does not end it.
     fn renew(&mut self, request: &AddRequest) -> Option<Lease> {
+        self.not_missing(&request.key);
         let lease = self.leases.get_mut(&request.key)?;
-        self.missing.remove(&request.key);
         if request.started > lease.started {
             lease.started = request.started;
             lease.netns.clone_from(&request.netns);

@@ -45,6 +45,8 @@ pub enum Entry {
     Lease(Lease),
     /// A DEL, so that an ADD that started before it is refused.
     Tombstone(LeaseKey, BootTime),
+    /// Since when the kernel has no link for a lease.
+    Missing(LeaseKey, BootTime),
     /// A call whose outcome is not known yet.
     Intent(Intent),
     /// What left this ENI, and a stale read may still show there.
@@ -67,6 +69,7 @@ pub enum Key {
     Prefix(EniId, Prefix),
     Lease(LeaseKey),
     Tombstone(LeaseKey),
+    Missing(LeaseKey),
     Intent(CallId),
     Departed(EniId, Block),
     Found(Ipv4Addr),
@@ -84,6 +87,7 @@ impl Entry {
             Self::Prefix(eni, prefix, _) => Key::Prefix(eni.clone(), *prefix),
             Self::Lease(lease) => Key::Lease(lease.key.clone()),
             Self::Tombstone(key, _) => Key::Tombstone(key.clone()),
+            Self::Missing(key, _) => Key::Missing(key.clone()),
             Self::Intent(intent) => Key::Intent(intent.id),
             Self::Departed(eni, block, _) => Key::Departed(eni.clone(), *block),
             Self::Found(found) => Key::Found(found.address),
@@ -103,6 +107,7 @@ impl fmt::Display for Key {
             Self::Prefix(eni, prefix) => write!(f, "prefix/{eni}/{prefix}"),
             Self::Lease(key) => write!(f, "lease/{key}"),
             Self::Tombstone(key) => write!(f, "tombstone/{key}"),
+            Self::Missing(key) => write!(f, "missing/{key}"),
             Self::Intent(id) => write!(f, "intent/{}", id.0),
             Self::Departed(eni, block) => write!(f, "departed/{eni}/{block}"),
             Self::Found(address) => write!(f, "found/{address}"),

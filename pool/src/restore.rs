@@ -26,6 +26,9 @@ impl State {
                 Entry::Tombstone(key, at) => {
                     state.tombstones.insert(key, at);
                 }
+                Entry::Missing(key, since) => {
+                    state.missing.insert(key, since);
+                }
                 Entry::Intent(intent) => {
                     state.intents.insert(intent.id, intent);
                 }
@@ -74,6 +77,7 @@ impl State {
             Key::Found(address) => self.found.get(address).cloned().map(Entry::Found),
             Key::Lease(lease) => self.leases.get(lease).cloned().map(Entry::Lease),
             Key::Tombstone(lease) => self.tombstones.get(lease).map(|at| Entry::Tombstone(lease.clone(), *at)),
+            Key::Missing(lease) => self.missing.get(lease).map(|since| Entry::Missing(lease.clone(), *since)),
             Key::Intent(id) => self.intents.get(id).cloned().map(Entry::Intent),
             Key::Departed(eni, block) => {
                 self.departed.get(&(eni.clone(), *block)).map(|at| Entry::Departed(eni.clone(), *block, *at))

@@ -79,18 +79,32 @@ impl State {
             .filter(|lease| !there.contains(&lease.key) && now.since(lease.made) >= grace * 2)
             .map(|lease| lease.key.clone())
             .collect();
-        self.missing.retain(|key, _| missing.contains(key));
+        let back: Vec<_> = self.missing.keys().filter(|key| !missing.contains(key)).cloned().collect();
+        for key in back {
+            self.not_missing(&key);
+        }
         for key in missing {
-            let since = *self.missing.entry(key.clone()).or_insert(now);
-            if now.since(since) < grace {
+            let Some(since) = self.missing.get(&key) else {
+                self.touch(Key::Missing(key.clone()));
+                self.missing.insert(key, now);
+                continue;
+            };
+            if now.since(*since) < grace {
                 continue;
             }
-            self.missing.remove(&key);
+            self.not_missing(&key);
             if let Some(lease) = self.leases.remove(&key) {
                 self.touch(Key::Lease(key));
                 self.cool(now, &lease);
                 self.effect(Effect::Say(News::Reclaimed(lease)));
             }
+        }
+    }
+
+    /// The kernel has its link, or the lease has ended.
+    pub(crate) fn not_missing(&mut self, key: &LeaseKey) {
+        if self.missing.remove(key).is_some() {
+            self.touch(Key::Missing(key.clone()));
         }
     }
 

@@ -67,7 +67,7 @@ pub struct State {
     pub(crate) search: Search,
     /// Addresses that something else uses.
     pub(crate) foreign: BTreeSet<Ipv4Addr>,
-    /// Leases without a link in the kernel: since when.
+    /// Leases without a link in the kernel: since when. Kept: a daemon that dies again and again must see it, too.
     pub(crate) missing: BTreeMap<LeaseKey, BootTime>,
     /// Pods that are bound to the node.
     pub(crate) demand: BTreeSet<Pod>,

@@ -165,12 +165,27 @@ fn a_sandbox_that_is_young_or_was_seen_again_keeps_its_lease() {
         world.later(secs(50));
     }
     assert_eq!(world.state.leases().count(), 1, "never missing for long enough");
-    // A restart knows no earlier look.
+}
+
+#[test]
+fn a_sandbox_that_vanished_is_reclaimed_by_a_daemon_that_keeps_dying() {
+    let mut world = ready(3);
+    world.add("gone");
+    world.add("back");
+    world.later(secs(600));
+    for look in 0..13 {
+        assert_eq!(world.state.leases().count(), 2, "after {look} looks");
+        let there = if look == 6 { &["back"][..] } else { &[] };
+        sweep(&mut world, there);
+        world.crash();
+        world.later(secs(5));
+    }
+    assert!(world.state.lease(&key("gone")).is_none(), "missing for a minute, over thirteen daemons");
+    assert!(world.state.lease(&key("back")).is_some(), "its link was there half a minute ago");
+    world.later(secs(60));
     sweep(&mut world, &[]);
-    world.crash();
-    world.later(secs(120));
-    sweep(&mut world, &[]);
-    assert_eq!(world.state.leases().count(), 1);
+    assert_eq!(world.state.leases().count(), 0);
+    assert!(!world.ledger.keys().any(|key| matches!(key, Key::Missing(_))), "nothing is kept of those that ended");
 }
 
 fn found(name: &str, address: Ipv4Addr) -> Event {

@@ -50,6 +50,7 @@ fn examples() -> Vec<Entry> {
         Entry::Prefix("eni-13".into(), prefix(32), PrefixState::Unverified { absent: Some(at(3)) }),
         Entry::Departed("eni-13".into(), Block::Prefix(prefix(48)), at(4)),
         Entry::Found(running("c99")),
+        Entry::Missing(key("c98"), at(6)),
         Entry::Resting([10, 0, 2, 99].into(), at(5)),
         intent(
             101,
@@ -78,6 +79,7 @@ fn kind(entry: &Entry) -> &'static str {
         Entry::Prefix(..) => "prefix",
         Entry::Lease(_) => "lease",
         Entry::Tombstone(..) => "tombstone",
+        Entry::Missing(..) => "missing",
         Entry::Departed(..) => "departed",
         Entry::Found(_) => "found",
         Entry::Resting(..) => "resting",
@@ -108,7 +110,7 @@ fn entries_change_their_form_only_with_the_schema() {
     assert_eq!(SCHEMA, 2, "the name of the file below");
     let entries = examples();
     let kinds: std::collections::BTreeSet<_> = entries.iter().map(kind).collect();
-    assert_eq!(kinds.len(), 18, "an example of every kind: {kinds:?}");
+    assert_eq!(kinds.len(), 19, "an example of every kind: {kinds:?}");
     let mut lines = String::new();
     for entry in &entries {
         let text = serde_json::to_string(entry).expect("JSON");
