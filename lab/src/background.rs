@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process, setsid};
+use rustix::process::{Signal, setsid};
 
 use crate::{
     cli,
@@ -22,6 +22,7 @@ use crate::{
     lab::{Lab, sweep},
     netns::Netns,
     node,
+    process::Process,
     settings::{LabSettings, directory_of},
     wait,
 };
@@ -32,11 +33,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// Starts `lab hold` with these words and waits until the lab is up.
 pub(crate) fn up(settings: &LabSettings, words: &[String]) -> Result<ExitCode> {
     let prefix = &settings.prefix;
-    if let Some(holder) = Holder::of(prefix) {
-        bail!(
-            "a lab with the prefix {prefix} is up already (process {}); lab down ends it",
-            holder.pid.as_raw_nonzero()
-        );
+    if let Some(holder) = holder(prefix) {
+        bail!("a lab with the prefix {prefix} is up already (process {}); lab down ends it", holder.number());
     }
     sweep(prefix)?;
     let log_path = log_of(prefix);
@@ -86,7 +84,7 @@ pub(crate) fn hold(settings: LabSettings, bare: bool) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut signals = runtime.block_on(async { Signals::new() })?;
     let lab = Lab::start(settings)?;
-    Holder::this().write(&prefix)?;
+    Process::this().write(&pid_of(&prefix))?;
     let mut daemons = Vec::new();
     for node in lab.nodes() {
         if !bare && lab.settings().programs.has("ipamd") {
@@ -106,10 +104,10 @@ pub(crate) fn hold(settings: LabSettings, bare: bool) -> Result<ExitCode> {
 
 /// Ends the process that holds the lab, and removes what is left.
 pub(crate) fn down(prefix: &str) -> Result<ExitCode> {
-    if let Some(holder) = Holder::of(prefix) {
-        kill_process(holder.pid, Signal::TERM).context("ending lab hold")?;
-        if wait::until(PATIENCE, || Holder::of(prefix).is_none().then_some(())).is_none() {
-            kill_process(holder.pid, Signal::KILL).context("killing lab hold")?;
+    if let Some(holder) = holder(prefix) {
+        holder.signal(Signal::TERM).context("ending lab hold")?;
+        if wait::until(PATIENCE, || (!holder.lives()).then_some(())).is_none() {
+            holder.signal(Signal::KILL).context("killing lab hold")?;
         }
     }
     sweep(prefix)?;
@@ -136,42 +134,13 @@ pub(crate) fn exec(prefix: &str, name: &str, program: &[OsString]) -> Result<Exi
     Err(command.exec()).with_context(|| format!("running {}", program.display()))
 }
 
-/// The process that holds a lab: its pid, and when it started, because pids come again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Holder {
-    pid: Pid,
-    started: u64,
+/// The process that holds the lab of this prefix, if it is alive.
+fn holder(prefix: &str) -> Option<Process> {
+    Process::in_file(&pid_of(prefix))
 }
 
-impl Holder {
-    fn this() -> Self {
-        let pid = rustix::process::getpid();
-        Self { pid, started: started(pid).unwrap_or_default() }
-    }
-
-    /// The one that holds the lab of this prefix, if it is alive.
-    fn of(prefix: &str) -> Option<Self> {
-        let text = fs::read_to_string(directory_of(prefix).join("hold.pid")).ok()?;
-        let (pid, written) = text.trim().split_once(' ')?;
-        let pid = Pid::from_raw(pid.parse().ok()?)?;
-        let written: u64 = written.parse().ok()?;
-        (started(pid)? == written).then_some(Self { pid, started: written })
-    }
-
-    fn write(self, prefix: &str) -> Result<()> {
-        let path = directory_of(prefix).join("hold.pid");
-        fs::write(&path, format!("{} {}\n", self.pid.as_raw_nonzero(), self.started))
-            .with_context(|| format!("writing {}", path.display()))
-    }
-}
-
-/// When a living process started, in clock ticks since boot: the 22nd field of `/proc/PID/stat` (proc(5)); the second one,
-/// the program's name, may hold anything.
-fn started(pid: Pid) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?;
-    if state == "Z" { None } else { fields.nth(18)?.parse().ok() }
+fn pid_of(prefix: &str) -> PathBuf {
+    directory_of(prefix).join("hold.pid")
 }
 
 fn ready_of(prefix: &str) -> PathBuf {

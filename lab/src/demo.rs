@@ -178,7 +178,7 @@ fn shrink(lab: &Lab, show: &mut Show) {
 
 /// ENIs, and addresses for pods, that EC2 has on a node.
 fn pool_of(lab: &Lab, node: &Node) -> (usize, usize) {
-    let attached = lab.world().attached(node.instance());
+    let attached = lab.truth().attached(node.instance());
     let addresses: usize = attached.iter().map(|eni| eni.addresses.len().saturating_sub(1)).sum();
     (attached.len(), addresses)
 }

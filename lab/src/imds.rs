@@ -1,5 +1,5 @@
 //! Instance metadata, version 2 only, for one instance: what a VPC CNI and the AWS SDK ask for. Facts come from the
-//! [`World`]; [`Faults`] say how late, how slow and what is left out. It knows no namespace: whoever runs it opened the listener
+//! [`Truth`]; [`Faults`] say how late, how slow and what is left out. It knows no namespace: whoever runs it opened the listener
 //! where it belongs.
 //!
 //! Guess: an ENI is in metadata from the accepted attach until its detach begins.
@@ -30,7 +30,7 @@ use crate::{
     ec2::dns_name,
     http::{self, NoAnswer},
     trouble::{Faults, Omitted},
-    world::World,
+    truth::{Told, Truth},
 };
 
 /// The role whose credentials metadata hands out.
@@ -42,15 +42,20 @@ const TOKEN_TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 const TTL: std::ops::RangeInclusive<u64> = 1..=21_600;
 
 /// Serves one instance's metadata until the listener fails; dropping it ends every connection.
-pub async fn serve(listener: TcpListener, world: Arc<World>, faults: Arc<Faults>, instance: String) -> io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    truth: impl Into<Truth>,
+    faults: Arc<Faults>,
+    instance: String,
+) -> io::Result<()> {
     let tokens = Tokens { rng: StdRng::try_from_rng(&mut rand::rngs::SysRng)?, expiry: BTreeMap::new() };
-    let node = Arc::new(Node { world, faults, instance, tokens: Mutex::new(tokens) });
+    let node = Arc::new(Node { truth: truth.into(), faults, instance, tokens: Mutex::new(tokens) });
     http::serve(listener, Router::new().fallback(answer).with_state(node)).await
 }
 
 #[derive(Debug)]
 struct Node {
-    world: Arc<World>,
+    truth: Truth,
     faults: Arc<Faults>,
     instance: String,
     tokens: Mutex<Tokens>,
@@ -108,10 +113,10 @@ impl Node {
 
     /// Everything below `/latest/`, by path, for whoever reads this path; directories are what lies between.
     fn tree(&self, read: &str) -> Option<BTreeMap<String, String>> {
-        let (instance, cidrs) = self.world.metadata(&self.instance, self.faults.metadata_as_of())?;
-        let region = self.world.vpc(|vpc| vpc.settings().region.clone());
+        let Told { instance, launched, region, cidrs, subnets } =
+            self.truth.told(&self.instance, self.faults.metadata_as_of())?;
         let mut tree = BTreeMap::new();
-        let document = identity_document(&instance, &region, self.world.wall_clock(instance.launched));
+        let document = identity_document(&instance, &region, launched);
         tree.insert("dynamic/instance-identity/document".to_owned(), document);
         let mut put = |path: &str, value: String| tree.insert(format!("meta-data/{path}"), value);
         put("instance-id", instance.id.clone());
@@ -129,7 +134,6 @@ impl Node {
             put("mac", primary.mac.to_string());
             put("security-groups", lines(primary.groups.iter().map(|(_, name)| name)));
         }
-        let subnets = self.world.vpc(|vpc| subnet_cidrs(vpc, &instance));
         for eni in present(&instance) {
             if self.faults.leaves_out(&Omitted::Eni(eni.id.clone()), read.trim_end_matches('/') == MACS) {
                 continue;
@@ -165,11 +169,6 @@ fn present(instance: &Instance) -> impl Iterator<Item = &NetworkInterface> {
     let leaving =
         |eni: &NetworkInterface| eni.attachment.as_ref().is_some_and(|own| own.status == AttachmentStatus::Detaching);
     instance.interfaces.iter().filter(move |eni| !leaving(eni))
-}
-
-fn subnet_cidrs(vpc: &sim::Vpc, instance: &Instance) -> BTreeMap<String, Ipv4Net> {
-    let ids: BTreeSet<&String> = instance.interfaces.iter().map(|eni| &eni.subnet).collect();
-    ids.into_iter().filter_map(|id| Some((id.clone(), vpc.subnet_cidr(id)?))).collect()
 }
 
 /// What metadata has about one ENI. Names: documentation ("Instance metadata categories").

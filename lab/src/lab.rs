@@ -13,15 +13,18 @@ use sim::{Attached, Fault, Request, Response};
 use tokio::{runtime::Runtime, time::sleep};
 
 use crate::{
+    backend::Ground,
+    client::{Answer, CallError, Client},
     ec2,
     fabric::{Checks, Eni, Fabric, Witness},
-    imds,
+    imds, localstack,
     machine::{METADATA_ADDRESS, Machine},
     netns::Netns,
     node::Node,
     proxy::Proxy,
     settings::{LabSettings, NodeSettings, directory_of},
     trouble::Faults,
+    truth::Truth,
     wait,
     world::World,
 };
@@ -38,18 +41,18 @@ const LAUNCH: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Lab {
     settings: LabSettings,
-    world: Arc<World>,
+    ground: Ground,
     ec2: Arc<Proxy>,
     network: Arc<Network>,
     nodes: Vec<Node>,
-    /// Serves EC2 and metadata, and keeps the fabric up with the world. `None` once the lab is down.
+    /// Serves EC2 and metadata, and keeps the fabric up with EC2. `None` once the lab is down.
     runtime: Option<Runtime>,
 }
 
 /// The fabric and who is plugged into it.
 #[derive(Debug)]
 struct Network {
-    world: Arc<World>,
+    truth: Truth,
     fabric: Mutex<Fabric>,
     /// Instance id and namespace.
     machines: Mutex<Vec<(String, Netns)>>,
@@ -75,34 +78,30 @@ impl Lab {
         fs::create_dir_all(settings.directory())
             .with_context(|| format!("making {}", settings.directory().display()))?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        // The world's clock is the runtime's.
-        let entered = runtime.enter();
-        let world = World::new(settings.world.clone());
-        let vpc = world.create_vpc(settings.vpc).context("creating the VPC")?;
-        let subnet = world.create_subnet(&vpc, settings.subnet, None).context("creating the subnet")?;
+        let ground = Ground::prepare(&settings, &runtime)?;
         let network = Arc::new(Network {
-            world: Arc::clone(&world),
+            truth: ground.truth.clone(),
             fabric: Mutex::new(Fabric::build(&settings.prefix, &[settings.vpc])?),
             machines: Mutex::default(),
         });
+        let entered = runtime.enter();
+        let ec2 = Proxy::new(ground.address(), Arc::new(Faults::new(settings.trouble.clone())));
         drop(entered);
-        let backend =
-            tokio_listener(&runtime, TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listening on loopback")?)?;
-        let faults = Arc::new(Faults::new(settings.trouble.clone()));
-        let ec2 = Proxy::new(backend.local_addr()?, faults);
-        runtime.spawn(ended("EC2", ec2::serve(backend, Arc::clone(&world))));
         let wanted = settings.nodes.clone();
-        let mut lab = Self { settings, world, ec2, network, nodes: Vec::new(), runtime: Some(runtime) };
+        let mut lab = Self { settings, ground, ec2, network, nodes: Vec::new(), runtime: Some(runtime) };
         for node in &wanted {
-            lab.launch(node, &subnet).with_context(|| format!("launching the node {}", node.name))?;
+            lab.launch(node).with_context(|| format!("launching the node {}", node.name))?;
         }
         let network = Arc::clone(&lab.network);
         lab.runtime().spawn(network.follow_forever());
         Ok(lab)
     }
 
-    fn launch(&mut self, settings: &NodeSettings, subnet: &str) -> Result<()> {
-        let instance = self.world.launch(&settings.instance_type, subnet).context("launching an instance")?;
+    fn launch(&mut self, settings: &NodeSettings) -> Result<()> {
+        let (client, subnet) = (Arc::clone(&self.ground.client), self.ground.subnet.clone());
+        let instance_type = settings.instance_type.clone();
+        let launched = self.block_on(async move { client.launch(&instance_type, &subnet).await });
+        let instance = launched.context("launching an instance")?;
         let machine = Machine::boot(format!("{}-{}", self.settings.prefix, settings.name))?;
         self.network.machines().push((instance.clone(), machine.netns().clone()));
         let primary = wait::until(LAUNCH, || {
@@ -112,10 +111,11 @@ impl Lab {
         let primary = primary.context("the primary ENI did not appear")?;
         let host = machine.dhcp(&settings.name, &primary.link, &primary.eni)?;
         let ec2 = self.listen(machine.netns(), EC2_ADDRESS)?;
-        self.runtime().spawn(ended("the proxy", Arc::clone(&self.ec2).serve(ec2)));
+        let proxy = Arc::clone(&self.ec2).serve_beside(ec2, ec2::admin::state_of(self.truth().clone()));
+        self.runtime().spawn(ended("the proxy", proxy));
         let metadata = self.listen(machine.netns(), SocketAddrV4::new(METADATA_ADDRESS, HTTP))?;
-        let (world, faults) = (Arc::clone(&self.world), Arc::clone(self.faults()));
-        self.runtime().spawn(ended("metadata", imds::serve(metadata, world, faults, instance.clone())));
+        let (truth, faults) = (self.truth().clone(), Arc::clone(self.faults()));
+        self.runtime().spawn(ended("metadata", imds::serve(metadata, truth, faults, instance.clone())));
         let region = self.settings.world.ec2.region.clone();
         self.nodes.push(Node::new(
             &self.settings.prefix,
@@ -145,9 +145,39 @@ impl Lab {
         &self.nodes
     }
 
-    /// EC2 behind its API: the truth.
+    /// What EC2 really has, whichever it is.
+    pub fn truth(&self) -> &Truth {
+        &self.ground.truth
+    }
+
+    /// The lab's own EC2, for what only a model can do. Panics in a lab with another one: whoever starts it knows.
     pub fn world(&self) -> &Arc<World> {
-        &self.world
+        match self.truth() {
+            Truth::Embedded(world) => world,
+            Truth::LocalStack(_) => panic!("this lab's EC2 is LocalStack: it has no world"),
+        }
+    }
+
+    /// The subnet that the nodes are in.
+    pub fn subnet(&self) -> &str {
+        &self.ground.subnet
+    }
+
+    /// A call of EC2 by somebody who is no node: neither disturbed nor counted nor delayed.
+    pub fn ask(&self, action: &str, parameters: &[(&str, &str)]) -> Result<Answer, CallError> {
+        let client: Arc<Client> = Arc::clone(&self.ground.client);
+        let own = |text: &str| text.to_owned();
+        let action = own(action);
+        let parameters: Vec<_> = parameters.iter().map(|(name, value)| (own(name), own(value))).collect();
+        let truth = self.truth().clone();
+        self.block_on(async move {
+            let parameters: Vec<_> = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            let answer = client.call(&action, &parameters).await;
+            if let Err(error) = truth.catch_up().await {
+                tracing::warn!(error = format!("{:#}", anyhow::Error::from(error)), "the truth may be behind");
+            }
+            answer
+        })
     }
 
     /// EC2's API as the nodes find it: who called what.
@@ -160,9 +190,10 @@ impl Lab {
         self.ec2.faults()
     }
 
-    /// A call of EC2 that takes as long as a node's would, but is neither disturbed nor counted.
+    /// A call of the lab's own EC2 that takes as long as a node's would, but is neither disturbed nor counted. Panics as
+    /// [`Lab::world`] does.
     pub fn call(&self, request: Request) -> Result<Response, Fault> {
-        let (world, latency) = (Arc::clone(&self.world), self.faults().latency(request.action()));
+        let (world, latency) = (Arc::clone(self.world()), self.faults().latency(request.action()));
         self.block_on(async move {
             sleep(latency / 2).await;
             let response = world.make(request);
@@ -178,6 +209,10 @@ impl Lab {
 
     /// Where every address is at this moment, for checking claims. The fabric has caught up with EC2.
     pub fn witness(&self) -> Witness {
+        let truth = self.truth().clone();
+        if let Err(error) = self.block_on(async move { truth.catch_up().await }) {
+            tracing::error!(error = format!("{:#}", anyhow::Error::from(error)), "the truth could not be learnt");
+        }
         if let Err(error) = self.network.follow() {
             tracing::error!(error = format!("{error:#}"), "the fabric could not follow EC2");
         }
@@ -191,11 +226,7 @@ impl Lab {
 
     /// Runs something on the lab's own runtime, from any thread, and waits for it.
     pub fn block_on<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
-        let (done, result) = std::sync::mpsc::sync_channel(1);
-        self.runtime().spawn(async move {
-            let _ = done.send(work.await);
-        });
-        result.recv().expect("the lab's runtime runs as long as the lab")
+        wait_on(self.runtime(), work)
     }
 
     /// Takes everything down; going on after failures, and telling of them.
@@ -234,7 +265,7 @@ impl Drop for Lab {
 
 impl Network {
     async fn follow_forever(self: Arc<Self>) {
-        let mut changes = self.world.changes();
+        let mut changes = self.truth.changes();
         loop {
             let network = Arc::clone(&self);
             match tokio::task::spawn_blocking(move || network.follow()).await {
@@ -256,7 +287,7 @@ impl Network {
         let wanted: Vec<(Netns, Vec<Eni>)> = machines
             .into_iter()
             .map(|(instance, netns)| {
-                let visible = self.world.attached(&instance).into_iter().filter(|attached| attached.device_visible);
+                let visible = self.truth.attached(&instance).into_iter().filter(|attached| attached.device_visible);
                 (netns, visible.map(eni).collect())
             })
             .collect();
@@ -286,13 +317,22 @@ fn eni(attached: Attached) -> Eni {
     }
 }
 
-fn tokio_listener(runtime: &Runtime, listener: TcpListener) -> Result<tokio::net::TcpListener> {
+/// Runs something on a runtime, from any thread, and waits for it. The runtime must outlive the wait.
+pub(crate) fn wait_on<T: Send + 'static>(runtime: &Runtime, work: impl Future<Output = T> + Send + 'static) -> T {
+    let (done, result) = std::sync::mpsc::sync_channel(1);
+    runtime.spawn(async move {
+        let _ = done.send(work.await);
+    });
+    result.recv().expect("the runtime runs as long as it is borrowed")
+}
+
+pub(crate) fn tokio_listener(runtime: &Runtime, listener: TcpListener) -> Result<tokio::net::TcpListener> {
     listener.set_nonblocking(true)?;
     let _entered = runtime.enter();
     Ok(tokio::net::TcpListener::from_std(listener)?)
 }
 
-async fn ended(service: &'static str, serve: impl Future<Output = io::Result<()>>) {
+pub(crate) async fn ended(service: &'static str, serve: impl Future<Output = io::Result<()>>) {
     if let Err(error) = serve.await {
         tracing::error!(service, %error, "a service of the lab ended");
     }
@@ -309,6 +349,7 @@ pub fn sweep(prefix: &str) -> Result<()> {
             problems.push(format!("{error:#}"));
         }
     }
+    problems.extend(localstack::clean(prefix).err().map(|error| format!("{error:#}")));
     let directory = directory_of(prefix);
     match fs::remove_dir_all(&directory) {
         Ok(()) => {}

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use ipnet::Ipv4Net;
 
 use crate::{
+    backend::Backend,
     trouble::{Latency, Trouble},
     world,
 };
@@ -25,6 +26,8 @@ pub struct LabSettings {
     pub subnet: Ipv4Net,
     /// The nodes, by name.
     pub nodes: Vec<NodeSettings>,
+    /// Which EC2.
+    pub backend: Backend,
     /// EC2: how long its transitions take.
     pub world: world::Settings,
     /// What goes wrong from the start, and how long calls take.
@@ -99,6 +102,7 @@ impl Default for LabSettings {
             vpc: "10.0.0.0/16".parse().expect("a CIDR"),
             subnet: "10.0.0.0/20".parse().expect("a CIDR"),
             nodes: Vec::new(),
+            backend: Backend::Embedded,
             world,
             trouble: Trouble { latency: Latency::fixed(Duration::from_millis(50)), ..Trouble::default() },
             programs: Programs::beside_this_one(),

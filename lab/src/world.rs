@@ -21,6 +21,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+use crate::truth::HISTORY;
+
 /// How a [`World`] begins. Most of it can be changed while it runs.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
@@ -44,9 +46,6 @@ struct State {
     vpc: Vpc,
     rng: StdRng,
 }
-
-/// How far back a world remembers. Metadata can lag and reads can be stale for that long, not longer.
-pub const HISTORY: Duration = Duration::from_mins(1);
 
 impl World {
     /// An empty region. Its clock starts now.

@@ -1,4 +1,5 @@
-//! The lab's own path on its EC2, JSON: what really is, and how long things take. The proxy in front passes it on.
+//! The lab's own path on its EC2, JSON: what really is, and how long things take. The proxy in front passes it on; in front of another
+//! EC2 it has the state itself.
 //!
 //! | path | method | what |
 //! |---|---|---|
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     http::{Refusal, json, parse},
+    truth::Truth,
     world::World,
 };
 
@@ -57,33 +59,36 @@ pub struct EniState {
 }
 
 pub(super) fn router(world: Arc<World>) -> Router {
-    Router::new().route("/_lab/state", get(state)).route("/_lab/times", patch(change_times)).with_state(world)
+    let times = Router::new().route("/_lab/times", patch(change_times)).with_state(Arc::clone(&world));
+    state_of(world.into()).merge(times)
 }
 
-async fn state(State(world): State<Arc<World>>) -> Response {
-    let enis = world.vpc(|vpc| {
-        let visible = |instance: &str, eni: &str| {
-            vpc.attached(instance).iter().any(|attached| attached.eni == eni && attached.device_visible)
-        };
-        let all = vpc.enis().into_iter().map(|eni| {
-            let own = eni.attachment.as_ref();
-            EniState {
-                status: eni.status.to_string(),
-                mac: eni.mac.to_string(),
-                instance: own.map(|own| own.instance.clone()),
-                device_index: own.map(|own| own.device_index),
-                attachment_status: own.map(|own| own.status.to_string()),
-                device_visible: own.is_some_and(|own| visible(&own.instance, &eni.id)),
-                delete_on_termination: own.map(|own| own.delete_on_termination),
-                eni: eni.id,
-                subnet: eni.subnet,
-                addresses: eni.addresses,
-                tags: eni.tags,
-            }
-        });
-        all.collect::<Vec<_>>()
+/// The path that tells what really is.
+pub(crate) fn state_of(truth: Truth) -> Router {
+    Router::new().route("/_lab/state", get(state)).with_state(truth)
+}
+
+async fn state(State(truth): State<Truth>) -> Response {
+    let visible = |instance: &str, eni: &str| {
+        truth.attached(instance).iter().any(|attached| attached.eni == eni && attached.device_visible)
+    };
+    let all = truth.enis().into_iter().map(|eni| {
+        let own = eni.attachment.as_ref();
+        EniState {
+            status: eni.status.to_string(),
+            mac: eni.mac.to_string(),
+            instance: own.map(|own| own.instance.clone()),
+            device_index: own.map(|own| own.device_index),
+            attachment_status: own.map(|own| own.status.to_string()),
+            device_visible: own.is_some_and(|own| visible(&own.instance, &eni.id)),
+            delete_on_termination: own.map(|own| own.delete_on_termination),
+            eni: eni.id,
+            subnet: eni.subnet,
+            addresses: eni.addresses,
+            tags: eni.tags,
+        }
     });
-    json(&enis)
+    json(&all.collect::<Vec<_>>())
 }
 
 async fn change_times(State(world): State<Arc<World>>, body: Bytes) -> Result<StatusCode, Refusal> {

@@ -11,12 +11,12 @@
 //! the same question that is young enough is given again, and a question never asked before is answered freshly.
 
 pub mod admin;
-mod backend;
 mod call;
 mod memory;
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    error::Error as _,
     future, io,
     net::SocketAddr,
     sync::{
@@ -30,7 +30,7 @@ use axum::{
     Router,
     body::Bytes,
     extract::State,
-    http::{HeaderMap, Method, Request, Response as HttpResponse, Uri},
+    http::{HeaderMap, HeaderValue, Method, Request, Response as HttpResponse, Uri},
     response::{IntoResponse, Response},
 };
 use sim::{Action, Fault};
@@ -42,10 +42,10 @@ use tokio::{
 use crate::{
     ec2,
     http::{self, NoAnswer},
+    remote::{Remote, RemoteError},
     trouble::{Disturbance, Fate, Faults, When},
     world::{self, World},
 };
-use backend::Backend;
 use call::Call;
 use memory::Memory;
 
@@ -55,7 +55,7 @@ pub const AS_OF: &str = "x-lab-as-of-ms";
 /// EC2 as its callers find it.
 #[derive(Debug)]
 pub struct Proxy {
-    backend: Backend,
+    backend: Remote,
     faults: Arc<Faults>,
     memory: Memory,
     started: Instant,
@@ -103,7 +103,7 @@ impl Proxy {
     /// In front of the server at this address. It connects when the first call comes.
     pub fn new(backend: SocketAddr, faults: Arc<Faults>) -> Arc<Self> {
         Arc::new(Self {
-            backend: Backend::at(backend),
+            backend: Remote::at(backend),
             faults,
             memory: Memory::default(),
             started: Instant::now(),
@@ -115,7 +115,12 @@ impl Proxy {
     /// Serves EC2 and the admin path until the listener fails; dropping it ends every connection. One proxy can have many
     /// listeners: they share its faults, its buckets and its log.
     pub async fn serve(self: Arc<Self>, listener: TcpListener) -> io::Result<()> {
-        let app = Router::new().fallback(front).with_state(Arc::clone(&self)).merge(admin::router(self));
+        self.serve_beside(listener, Router::new()).await
+    }
+
+    /// The same, with paths of somebody else's.
+    pub(crate) async fn serve_beside(self: Arc<Self>, listener: TcpListener, others: Router) -> io::Result<()> {
+        let app = Router::new().fallback(front).with_state(Arc::clone(&self)).merge(admin::router(self)).merge(others);
         http::serve(listener, app).await
     }
 
@@ -170,7 +175,7 @@ impl Proxy {
     async fn carry_out(
         &self,
         call: &Call,
-        request: Request<Bytes>,
+        mut request: Request<Bytes>,
         disturbance: Option<&Disturbance>,
     ) -> Result<Answer, NoAnswer> {
         let stale = match disturbance {
@@ -181,10 +186,11 @@ impl Proxy {
             Some(Disturbance::Stale(age)) => Some(*age),
             _ => None,
         };
-        let mut answer = self.backend.ask(request, stale).await.map_err(|error| {
-            tracing::warn!(action = call.name, %error, "EC2's backend did not answer");
-            NoAnswer
-        })?;
+        if let Some(age) = stale {
+            let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+            request.headers_mut().insert(AS_OF, HeaderValue::from(age));
+        }
+        let mut answer = self.backend.ask(request).await.map_err(|error| unanswered(&call.name, &error))?;
         let as_of = answer.headers_mut().remove(AS_OF);
         if call.reads() && as_of.is_none() {
             let earlier = stale.and_then(|age| self.memory.recall(call, age));
@@ -243,11 +249,14 @@ impl Proxy {
         if !ours && !self.faults.reachable(crate::trouble::Service::Ec2) {
             return Err(NoAnswer);
         }
-        self.backend.ask(request, None).await.map_err(|error| {
-            tracing::warn!(%error, "EC2's backend did not answer");
-            NoAnswer
-        })
+        let path = request.uri().path().to_owned();
+        self.backend.ask(request).await.map_err(|error| unanswered(&path, &error))
     }
+}
+
+fn unanswered(asked: &str, error: &RemoteError) -> NoAnswer {
+    tracing::warn!(asked, %error, cause = error.source().map(tracing::field::display), "EC2's backend did not answer");
+    NoAnswer
 }
 
 /// The error code of EC2's XML; without one, the status.

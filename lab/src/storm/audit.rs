@@ -46,7 +46,7 @@ pub fn audit(lab: &Lab, pods: &[Pod]) -> Vec<String> {
 pub fn above_minimum(lab: &Lab, spare: usize) -> Vec<String> {
     let mut wrong = Vec::new();
     for node in lab.nodes() {
-        let attached = lab.world().attached(node.instance());
+        let attached = lab.truth().attached(node.instance());
         let addresses = attached.iter().flat_map(for_pods).count();
         if addresses != spare || attached.len() != 1 {
             let (name, enis) = (node.name(), attached.len());
@@ -71,7 +71,7 @@ fn confirmed(eni: &Attached) -> impl Iterator<Item = Ipv4Net> {
 
 /// ENIs that are nobody's: everything in this VPC is made by a launch, or by a daemon for its own node.
 fn leaked(lab: &Lab) -> Vec<String> {
-    let enis = lab.world().vpc(sim::Vpc::enis);
+    let enis = lab.truth().enis();
     let lost = enis.into_iter().filter(|eni| eni.attachment.is_none());
     lost.map(|eni| format!("EC2 has {} attached to nothing, with {:?} and tags {:?}", eni.id, eni.addresses, eni.tags))
         .collect()
@@ -107,7 +107,7 @@ impl<'a> Scene<'a> {
             lab,
             node,
             pods,
-            attached: lab.world().attached(node.instance()),
+            attached: lab.truth().attached(node.instance()),
             books: Books::of(node)?,
             kernel: Kernel::of(node.netns()).context("reading the kernel")?,
         })

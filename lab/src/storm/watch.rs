@@ -30,7 +30,7 @@ fn look(storm: &Storm<'_>) {
         .lab
         .nodes()
         .iter()
-        .map(|node| storm.lab.world().attached(node.instance()).iter().flat_map(for_pods).collect())
+        .map(|node| storm.lab.truth().attached(node.instance()).iter().flat_map(for_pods).collect())
         .collect();
     // Who went meanwhile is none of our business.
     let after = storm.record.tenants();

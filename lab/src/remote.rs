@@ -1,40 +1,47 @@
-//! The server behind the proxy: an address, and connections to it that are used again.
+//! An HTTP server on this machine: its address, and connections to it that are used again. It sends every request once: one that
+//! may have arrived is never sent again.
 
 use std::{
     net::SocketAddr,
     sync::{Mutex, PoisonError},
-    time::Duration,
 };
 
 use axum::{
     body::{Body, Bytes, to_bytes},
-    http::{HeaderMap, HeaderName, HeaderValue, Request, header},
+    http::{HeaderMap, HeaderName, Request, Response, header},
 };
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::net::TcpStream;
 
-use super::{AS_OF, Answer};
-
+/// See the module.
 #[derive(Debug)]
-pub(super) struct Backend {
+pub(crate) struct Remote {
     address: SocketAddr,
     idle: Mutex<Vec<SendRequest<Body>>>,
 }
 
-/// Why the backend has not answered.
+/// Why a server has not answered.
 #[derive(Debug, Error)]
-pub(super) enum BackendError {
-    #[error("connecting to {address}: {source}")]
-    Connect { address: SocketAddr, source: std::io::Error },
-    #[error("asking: {0}")]
+pub enum RemoteError {
+    /// Nobody is there.
+    #[error("connecting to {address}")]
+    Connect {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The connection ended.
+    #[error("asking")]
     Ask(#[from] hyper::Error),
-    #[error("reading the answer: {0}")]
+    /// The connection ended within the answer.
+    #[error("reading the answer")]
     Read(#[from] axum::Error),
 }
 
-/// More than any answer of EC2 has.
+/// More than any answer has.
 const MOST: usize = 64 << 20;
 
 /// What belongs to one connection, not to the message (RFC 9110, 7.6.1), and what hyper writes itself.
@@ -48,31 +55,33 @@ const OF_THE_CONNECTION: [HeaderName; 7] = [
     header::UPGRADE,
 ];
 
-impl Backend {
-    pub(super) fn at(address: SocketAddr) -> Self {
+impl Remote {
+    /// It connects when the first request comes.
+    pub(crate) fn at(address: SocketAddr) -> Self {
         Self { address, idle: Mutex::default() }
     }
 
-    /// Asks, once: a request that may have arrived is never sent again. `as_of`: for the answer as it was so long ago.
-    pub(super) async fn ask(&self, request: Request<Bytes>, as_of: Option<Duration>) -> Result<Answer, BackendError> {
+    /// Where it is.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Asks, once.
+    pub(crate) async fn ask(&self, request: Request<Bytes>) -> Result<Response<Bytes>, RemoteError> {
         let mut request = request.map(Body::from);
-        let headers = request.headers_mut();
-        strip(headers);
-        if let Some(age) = as_of {
-            headers.insert(AS_OF, HeaderValue::from(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)));
-        }
+        strip(request.headers_mut());
         let (response, connection) = self.send(request).await?;
         let (mut parts, body) = response.into_parts();
         strip(&mut parts.headers);
         let body = to_bytes(Body::new(body), MOST).await?;
         self.idle().push(connection);
-        Ok(Answer::from_parts(parts, body))
+        Ok(Response::from_parts(parts, body))
     }
 
     async fn send(
         &self,
         mut request: Request<Body>,
-    ) -> Result<(hyper::Response<hyper::body::Incoming>, SendRequest<Body>), BackendError> {
+    ) -> Result<(hyper::Response<hyper::body::Incoming>, SendRequest<Body>), RemoteError> {
         loop {
             let idle = self.idle().pop();
             let Some(mut connection) = idle else { break };
@@ -81,7 +90,7 @@ impl Backend {
             }
             match connection.try_send_request(request).await {
                 Ok(response) => return Ok((response, connection)),
-                // The backend had closed it: the request comes back, nothing was sent.
+                // The server had closed it: the request comes back, nothing was sent.
                 Err(mut error) => match error.take_message() {
                     Some(unsent) => request = unsent,
                     None => return Err(error.into_error().into()),
@@ -92,12 +101,12 @@ impl Backend {
         Ok((connection.send_request(request).await?, connection))
     }
 
-    async fn connect(&self) -> Result<SendRequest<Body>, BackendError> {
-        let connect = |source| BackendError::Connect { address: self.address, source };
+    async fn connect(&self) -> Result<SendRequest<Body>, RemoteError> {
+        let connect = |source| RemoteError::Connect { address: self.address, source };
         let stream = TcpStream::connect(self.address).await.map_err(connect)?;
         stream.set_nodelay(true).map_err(connect)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-        // It ends with its sender or with the backend; how is told to whoever asks.
+        // It ends with its sender or with the server; how is told to whoever asks.
         tokio::spawn(async move {
             let _ended = connection.await;
         });
