@@ -6,7 +6,7 @@ use crate::{
     enis::Eni,
     faults::Fault,
     filters,
-    requests::Describe,
+    requests::{Describe, Filter},
     responses::{self, EniStatus, NetworkInterface, Page},
     vpc::Vpc,
 };
@@ -18,8 +18,13 @@ impl Vpc {
         if !describe.ids.is_empty() && describe.max_results.is_some() {
             return Err(Fault::ids_with_page_size("networkInterfaceIds"));
         }
-        let ids: BTreeSet<&String> =
-            if describe.ids.is_empty() { self.enis.ids(then) } else { describe.ids.iter().collect() };
+        let ids: BTreeSet<&String> = if !describe.ids.is_empty() {
+            describe.ids.iter().collect()
+        } else if let Some(attached) = self.on_instances(&describe.filters, then) {
+            attached
+        } else {
+            self.enis.ids(then)
+        };
         let mut found = Vec::new();
         for id in ids {
             let eni = self.eni_was(id, then)?;
@@ -29,6 +34,16 @@ impl Vpc {
             }
         }
         filters::page(describe, MOST, found)
+    }
+
+    /// Where a filter names instances, only their ENIs can match: in a large fleet the others need not be looked at.
+    fn on_instances(&self, filters: &[Filter], then: Duration) -> Option<BTreeSet<&String>> {
+        let named = filters.iter().find(|filter| filter.name == "attachment.instance-id")?;
+        if named.values.iter().any(|value| value.contains(['*', '?'])) {
+            return None;
+        }
+        let instances = named.values.iter().filter_map(|id| self.instances.was(id, then));
+        Some(instances.flat_map(|instance| &instance.enis).collect())
     }
 
     /// How EC2 describes it.

@@ -15,7 +15,7 @@ mod pods;
 mod scenario;
 mod script;
 mod trace;
-mod translate;
+pub(crate) mod translate;
 mod truth;
 mod witness;
 mod world;
@@ -28,13 +28,11 @@ use std::{
 
 use pool::{BootTime, Limits, NodeFacts};
 
+pub(crate) use scenario::Luck;
 pub use scenario::{Churn, Crash, Faults, Scenario};
 pub use trace::{Invariant, Tally, Trace, Violation};
 
-use self::{
-    scenario::Luck,
-    world::{Machine, Sim, World},
-};
+use self::world::{Machine, Sim, World};
 use crate::{
     Request, Response, Settings, StaleReads, Vpc,
     requests::{CreateNetworkInterface, CreateSubnet, LaunchEni, LaunchInterface, NewEni, RunInstances, Tags},
@@ -78,7 +76,7 @@ async fn broken(sim: &Sim) {
 }
 
 /// A clock that runs would make a run last for hours.
-async fn paused() {
+pub(crate) async fn paused() {
     const NAP: Duration = Duration::from_millis(500);
     let began = std::time::Instant::now();
     tokio::time::sleep(NAP).await;
