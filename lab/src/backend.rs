@@ -52,7 +52,9 @@ impl Ground {
     pub(crate) fn prepare(settings: &LabSettings, runtime: &Runtime) -> Result<Self> {
         let origin = match &settings.backend {
             Backend::Embedded => Origin::own(settings, runtime)?,
-            Backend::LocalStack(python) => Origin::LocalStack(Arc::new(LocalStack::start(python, &settings.prefix)?)),
+            Backend::LocalStack(python) => {
+                Origin::LocalStack(Arc::new(LocalStack::start(python, &settings.prefix, &settings.world.ec2)?))
+            }
             Backend::Running(localstack) => Origin::LocalStack(Arc::clone(localstack)),
         };
         let address = origin.address();

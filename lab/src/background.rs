@@ -27,7 +27,10 @@ use crate::{
     wait,
 };
 
-/// How long a lab may take to come up, ipamd on every node included, and to go down.
+/// How long a lab may take to come up, ipamd on every node and perhaps LocalStack included.
+const UP: Duration = Duration::from_mins(3);
+
+/// How long it may take to go down.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Starts `lab hold` with these words and waits until the lab is up.
@@ -48,7 +51,7 @@ pub(crate) fn up(settings: &LabSettings, words: &[String]) -> Result<ExitCode> {
         .stderr(log)
         .spawn()
         .context("starting lab hold")?;
-    let up = wait::until(PATIENCE, || match holder.try_wait() {
+    let up = wait::until(UP, || match holder.try_wait() {
         Ok(None) => ready_of(prefix).exists().then_some(Ok(())),
         Ok(Some(status)) => Some(Err(anyhow::anyhow!("{status}"))),
         Err(error) => Some(Err(error.into())),

@@ -1,13 +1,14 @@
 //! The command line of `lab`.
 
-use std::{ffi::OsString, net::SocketAddr, process::ExitCode, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    background, demo, fault,
+    Backend, background, demo, fault,
     interrupt::Signals,
+    localstack::{self, Python},
     play, proxy,
     settings::{LabSettings, NodeSettings},
     storm,
@@ -138,6 +139,22 @@ struct Shape {
     /// How long after an attach the instance sees the device
     #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
     device_delay: Duration,
+    /// Which EC2 it has
+    #[arg(long, value_enum, default_value_t)]
+    backend: BackendName,
+    /// The python that has LocalStack, as localstack/venv.sh prints it
+    #[arg(long, env = localstack::PYTHON, value_name = "PATH")]
+    localstack_python: Option<PathBuf>,
+}
+
+/// An EC2 by its name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum BackendName {
+    /// The lab's own
+    #[default]
+    Embedded,
+    /// A LocalStack of the lab's own
+    Localstack,
 }
 
 /// Parses and does; the exit status.
@@ -165,13 +182,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 impl Command {
     fn run(self) -> Result<ExitCode> {
         match self {
-            Self::Up { shape, bare } => background::up(&shape.settings("berth-lab"), &shape.words(bare)),
-            Self::Hold { shape, bare } => background::hold(shape.settings("berth-lab"), bare),
+            Self::Up { shape, bare } => background::up(&shape.settings("berth-lab")?, &shape.words(bare)),
+            Self::Hold { shape, bare } => background::hold(shape.settings("berth-lab")?, bare),
             Self::Down { which } => background::down(&which.prefix),
             Self::Exec { which, node, program } => background::exec(&which.prefix, &node, &program),
             Self::Pod { which, order } => order.carry_out(&which.prefix),
             Self::Ec2 { listen, backend } => serve_ec2(listen, backend),
-            Self::Demo { shape, pods } => demo::run(shape.settings("berth-demo"), pods),
+            Self::Demo { shape, pods } => demo::run(shape.settings("berth-demo")?, pods),
             Self::Storm { prefix, kills, pods, seed, crowded } => {
                 let settings = storm::Settings::new(&prefix, seed.unwrap_or_else(storm::any_seed));
                 let settings = if crowded { settings.crowded() } else { settings };
@@ -183,25 +200,33 @@ impl Command {
 }
 
 impl Shape {
-    fn settings(&self, prefix: &str) -> LabSettings {
+    fn settings(&self, prefix: &str) -> Result<LabSettings> {
         let prefix = self.prefix.clone().unwrap_or_else(|| prefix.to_owned());
         let types: Vec<&str> = (0..self.nodes).map(|_| self.instance_type.as_str()).collect();
         let mut settings = LabSettings::with_prefix(prefix).with_nodes(&types);
         settings.trouble.latency = Latency::fixed(self.call_latency);
         settings.world.ec2.times.device = self.device_delay;
-        settings
+        settings.backend = match (self.backend, &self.localstack_python) {
+            (BackendName::Embedded, _) => Backend::Embedded,
+            (BackendName::Localstack, Some(python)) => Backend::LocalStack(Python::at(python)?),
+            (BackendName::Localstack, None) => Backend::LocalStack(Python::of_the_environment()?),
+        };
+        Ok(settings)
     }
 
     /// The same on a command line.
     fn words(&self, bare: bool) -> Vec<String> {
-        let Self { prefix: _, nodes, instance_type, call_latency, device_delay } = self;
+        let Self { prefix: _, nodes, instance_type, call_latency, device_delay, backend, localstack_python } = self;
+        let backend = backend.to_possible_value().expect("no name is hidden");
         let mut words = vec![
             "hold".to_owned(),
             format!("--nodes={nodes}"),
             format!("--instance-type={instance_type}"),
             format!("--call-latency={}", humantime::format_duration(*call_latency)),
             format!("--device-delay={}", humantime::format_duration(*device_delay)),
+            format!("--backend={}", backend.get_name()),
         ];
+        words.extend(localstack_python.as_ref().map(|path| format!("--localstack-python={}", path.display())));
         words.extend(bare.then(|| "--bare".to_owned()));
         words
     }

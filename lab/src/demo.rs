@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
+    Backend,
     claims::{self, Outcome},
     cli, fabric,
     fabric::Witness,
@@ -49,7 +50,11 @@ pub(crate) fn run(settings: LabSettings, pods: usize) -> Result<ExitCode> {
 
 fn perform(settings: LabSettings, count: usize, show: &mut Show) -> Result<()> {
     let (latency, device) = (settings.trouble.latency.usual.to_string(), settings.world.ec2.times.device);
-    show.step("bringing up a VPC on this machine");
+    let with = match &settings.backend {
+        Backend::Embedded => "",
+        Backend::LocalStack(_) | Backend::Running(_) => ", with LocalStack as its EC2",
+    };
+    show.step(format!("bringing up a VPC on this machine{with}"));
     let lab = Lab::start(settings)?;
     line(format!(
         "VPC {}, subnet {}: {}",

@@ -14,6 +14,8 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::process::Signal;
+use serde_json::json;
+use sim::{AddressOrder, PrefixShortage, Times};
 
 use crate::{node, process::Process, settings::directory_of, wait};
 
@@ -64,26 +66,28 @@ impl Python {
 }
 
 impl LocalStack {
-    /// Starts one and waits until it answers. Ends one that an earlier run left under this name.
-    pub fn start(python: &Python, name: &str) -> Result<Self> {
+    /// Starts one and waits until it answers. Ends one that an earlier run left under this name. Where EC2's documentation
+    /// leaves something open, it does as `ec2` says.
+    pub fn start(python: &Python, name: &str, ec2: &sim::Settings) -> Result<Self> {
         clean(name)?;
         let directory = directory_for(name);
         fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
-        let (ec2, admin) = free_ports()?;
+        let (gateway, admin) = free_ports()?;
         let log = File::create(directory.join("log")).context("making LocalStack's log")?;
         let mut command = Command::new(&python.0);
         command
             .args(["-m", "localstack.runtime.main"])
             .env_clear()
-            .envs(environment(&directory, ec2, admin))
+            .envs(environment(&directory, gateway, admin))
             .current_dir(&directory)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
         let process = command.spawn().with_context(|| format!("starting LocalStack with {}", python.0.display()))?;
-        let mut started = Self { process, directory, ec2, admin };
+        let mut started = Self { process, directory, ec2: gateway, admin };
         Process::of(&started.process)?.write(&pid_file(name))?;
         started.wait()?;
+        ask(admin, "PATCH", "/settings", &settings(ec2).to_string()).context("telling LocalStack its settings")?;
         Ok(started)
     }
 
@@ -100,7 +104,7 @@ impl LocalStack {
     fn wait(&mut self) -> Result<()> {
         let mut last = String::new();
         let up = wait::until(PATIENCE, || match self.process.try_wait() {
-            Ok(None) => match get(self.admin, "/health").and_then(|_| Ok(TcpStream::connect(self.ec2)?)) {
+            Ok(None) => match ask(self.admin, "GET", "/health", "").and_then(|_| Ok(TcpStream::connect(self.ec2)?)) {
                 Ok(_) => Some(Ok(())),
                 Err(error) => {
                     last = format!("{error:#}");
@@ -188,10 +192,35 @@ fn environment(directory: &Path, ec2: SocketAddr, admin: SocketAddr) -> Vec<(Str
     inherited.chain(own).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// `GET path` of the extension's listener.
-fn get(admin: SocketAddr, path: &str) -> Result<String> {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
-    let (status, body) = node::exchange(TcpStream::connect(admin), admin, &request)?;
-    ensure!((200..300).contains(&status), "GET {path}: {status} {body}");
-    Ok(body)
+/// What the extension calls them (`localstack/README.md`).
+fn settings(ec2: &sim::Settings) -> serde_json::Value {
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let Times { create, attach, device, detach, forced_detach, unplug, start, stop } = ec2.times;
+    json!({
+        "times": {
+            "create": ms(create), "attach": ms(attach), "device": ms(device), "detach": ms(detach),
+            "forced_detach": ms(forced_detach), "unplug": ms(unplug), "start": ms(start), "stop": ms(stop),
+        },
+        "address_order": match ec2.address_order {
+            AddressOrder::NextFit => "next_fit",
+            AddressOrder::FirstFit => "first_fit",
+        },
+        "prefix_shortage": match ec2.prefix_shortage {
+            PrefixShortage::FreeAddresses => "free_addresses",
+            PrefixShortage::Parameter => "parameter",
+        },
+        "eni_quota": ec2.eni_quota,
+    })
+}
+
+/// Asks the extension's listener.
+fn ask(admin: SocketAddr, method: &str, path: &str, body: &str) -> Result<String> {
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    );
+    let (status, answer) = node::exchange(TcpStream::connect(admin), admin, &request)?;
+    ensure!((200..300).contains(&status), "{method} {path}: {status} {answer}");
+    Ok(answer)
 }

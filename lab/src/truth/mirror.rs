@@ -150,29 +150,7 @@ impl Mirror {
     }
 
     pub(super) fn attached(&self, instance: &str) -> Vec<Attached> {
-        let (past, now) = (self.past(), Instant::now());
-        let Some(state) = past.now() else { return Vec::new() };
-        let Some(instance) = state.instances.get(instance) else { return Vec::new() };
-        let known = |eni: &NetworkInterface| {
-            let (own, subnet_cidr) = (eni.attachment.as_ref()?, *state.subnets.get(&eni.subnet)?);
-            let device = past.devices.get(&own.id)?;
-            let there = device.appears <= now && device.leaves.is_none_or(|at| now < at);
-            Some(Attached {
-                eni: eni.id.clone(),
-                mac: eni.mac,
-                device_index: own.device_index,
-                card: own.card,
-                vpc: eni.vpc.clone(),
-                subnet: eni.subnet.clone(),
-                subnet_cidr,
-                gateway: subnet_cidr.hosts().next().unwrap_or(subnet_cidr.addr()),
-                addresses: eni.addresses.clone(),
-                prefixes: eni.prefixes.clone(),
-                device_visible: there && eni.interface_type != InterfaceType::EfaOnly,
-                source_dest_check: eni.source_dest_check,
-            })
-        };
-        instance.interfaces.iter().filter_map(known).collect()
+        self.past().attached(instance, Instant::now())
     }
 
     pub(super) fn enis(&self) -> Vec<NetworkInterface> {
@@ -181,11 +159,7 @@ impl Mirror {
 
     pub(super) fn told(&self, instance: &str, as_of: Option<Instant>) -> Option<Told> {
         let past = self.past();
-        let knows = |state: &&State| state.instances.contains_key(instance);
-        let mut known = past.looks.iter().map(|(at, state)| (*at, &**state)).filter(|(_, state)| knows(state));
-        let (_, first) = known.next()?;
-        let then = known.take_while(|(at, _)| as_of.is_none_or(|as_of| *at <= as_of)).last();
-        let state = then.map_or(first, |(_, state)| state);
+        let state = past.when(instance, as_of)?;
         let instance = state.instances.get(instance)?.clone();
         Some(Told {
             launched: past.began.unwrap_or(SystemTime::UNIX_EPOCH) + instance.launched,
@@ -239,8 +213,130 @@ impl Past {
         true
     }
 
+    fn attached(&self, instance: &str, now: Instant) -> Vec<Attached> {
+        let Some(state) = self.now() else { return Vec::new() };
+        let Some(instance) = state.instances.get(instance) else { return Vec::new() };
+        let known = |eni: &NetworkInterface| {
+            let (own, subnet_cidr) = (eni.attachment.as_ref()?, *state.subnets.get(&eni.subnet)?);
+            let device = self.devices.get(&own.id)?;
+            let there = device.appears <= now && device.leaves.is_none_or(|at| now < at);
+            Some(Attached {
+                eni: eni.id.clone(),
+                mac: eni.mac,
+                device_index: own.device_index,
+                card: own.card,
+                vpc: eni.vpc.clone(),
+                subnet: eni.subnet.clone(),
+                subnet_cidr,
+                gateway: subnet_cidr.hosts().next().unwrap_or(subnet_cidr.addr()),
+                addresses: eni.addresses.clone(),
+                prefixes: eni.prefixes.clone(),
+                device_visible: there && eni.interface_type != InterfaceType::EfaOnly,
+                source_dest_check: eni.source_dest_check,
+            })
+        };
+        instance.interfaces.iter().filter_map(known).collect()
+    }
+
+    /// What was at that moment, or what is; for an instance that was not there yet, the first that is known of it.
+    fn when(&self, instance: &str, as_of: Option<Instant>) -> Option<&State> {
+        let mut looks = self.looks.iter().filter(|(_, state)| state.instances.contains_key(instance));
+        let (_, first) = looks.next()?;
+        let then = looks.take_while(|(at, _)| as_of.is_none_or(|as_of| *at <= as_of)).last();
+        Some(then.map_or(first, |(_, state)| state))
+    }
+
     fn next_device(&self, now: Instant) -> Option<Instant> {
         let moments = self.devices.values().flat_map(|device| [Some(device.appears), device.leaves]);
         moments.flatten().filter(|at| *at > now).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    const TIMES: Times = Times { device: Duration::from_secs(2), unplug: Duration::from_millis(500), ..Times::INSTANT };
+
+    fn eni(n: u32, instance: Value) -> Value {
+        let attachment = instance.as_str().map(|status| {
+            json!({ "id": format!("eni-attach-{n}"), "instance": "i-1", "device": n, "card": 0,
+                    "status": status, "delete_on_termination": true })
+        });
+        json!({ "id": format!("eni-{n}"), "mac": format!("02:00:00:00:00:0{n}"), "vpc": "vpc-1", "subnet": "subnet-1",
+                "zone": "us-west-2a", "primary": format!("10.0.0.1{n}"), "secondary": [format!("10.0.0.2{n}")],
+                "prefixes": [], "groups": ["sg-1"], "description": "", "tags": {}, "interface_type": "interface",
+                "status": "in-use", "attachment": attachment })
+    }
+
+    fn look(past: &mut Past, revision: u64, enis: &[Value], at: Instant) -> bool {
+        let elsewhere = json!({ "id": "vpc-2", "cidrs": ["172.31.0.0/16"] });
+        let told = json!({
+            "revision": revision, "at_ms": 5_000,
+            "vpcs": [elsewhere, { "id": "vpc-1", "cidrs": ["10.0.0.0/16", "10.1.0.0/16"] }],
+            "subnets": [{ "id": "subnet-1", "vpc": "vpc-1", "cidr": "10.0.0.0/24", "zone": "us-west-2a", "free": 200 }],
+            "instances": [{ "id": "i-1", "type": "m5.large", "state": "running", "vpc": "vpc-1", "subnet": "subnet-1",
+                            "zone": "us-west-2a", "launched_ms": 1_000 }],
+            "enis": enis,
+        });
+        let told: state::Told = serde_json::from_value(told).expect("it is well formed");
+        past.add(told.of_vpc("vpc-1"), at, &TIMES)
+    }
+
+    fn visible(past: &Past, at: Instant) -> Vec<u32> {
+        let attached = past.attached("i-1", at);
+        attached.iter().filter(|one| one.device_visible).map(|one| one.device_index).collect()
+    }
+
+    #[test]
+    fn a_device_comes_after_its_delay_and_goes_before_the_detach_ends() {
+        let (mut past, now) = (Past::default(), Instant::now());
+        assert!(look(&mut past, 1, &[eni(0, "attached".into())], now));
+        assert_eq!(visible(&past, now), [0], "it was launched with that one");
+        assert!(look(&mut past, 2, &[eni(0, "attached".into()), eni(1, "attaching".into())], now));
+        assert_eq!(past.next_device(now), Some(now + TIMES.device));
+        assert_eq!(visible(&past, now), [0]);
+        let now = now + TIMES.device;
+        assert_eq!(visible(&past, now), [0, 1]);
+        assert!(look(&mut past, 3, &[eni(0, "attached".into()), eni(1, "detaching".into())], now));
+        assert_eq!(visible(&past, now), [0, 1]);
+        let now = now + TIMES.unplug;
+        assert_eq!(visible(&past, now), [0]);
+        assert_eq!(past.attached("i-1", now).len(), 2, "it is still attached");
+        assert_eq!(past.next_device(now), None);
+    }
+
+    #[test]
+    fn metadata_of_a_while_ago_is_what_was_told_then() {
+        let (mut past, start) = (Past::default(), Instant::now());
+        let second = |n: u64| start + Duration::from_secs(n);
+        look(&mut past, 1, &[eni(0, "attached".into())], second(5));
+        look(&mut past, 2, &[eni(0, "attached".into()), eni(1, "attached".into())], second(15));
+        let enis =
+            |past: &Past, as_of: Option<u64>| past.when("i-1", as_of.map(second)).expect("it was launched").enis.len();
+        assert_eq!([enis(&past, None), enis(&past, Some(15)), enis(&past, Some(14))], [2, 2, 1]);
+        assert_eq!(enis(&past, Some(0)), 1, "it knows what it was launched with, however young it is");
+        assert!(past.when("i-2", None).is_none());
+        look(&mut past, 3, &[eni(0, "attached".into())], second(80));
+        assert_eq!(past.looks.len(), 2, "a minute ago it was the second look, and no older one is needed");
+        assert_eq!([enis(&past, None), enis(&past, Some(79))], [1, 2]);
+    }
+
+    #[test]
+    fn an_answer_that_was_overtaken_changes_nothing() {
+        let (mut past, now) = (Past::default(), Instant::now());
+        assert!(look(&mut past, 7, &[eni(0, "attached".into()), eni(1, "attached".into())], now));
+        assert!(!look(&mut past, 6, &[eni(0, "attached".into())], now));
+        assert_eq!(past.now().expect("a look").enis.len(), 2);
+    }
+
+    #[test]
+    fn a_word_that_ec2_does_not_have_is_an_error() {
+        let mut told = eni(0, "attached".into());
+        told["status"] = "broken".into();
+        let told = json!({ "revision": 1, "at_ms": 0, "vpcs": [], "subnets": [], "instances": [], "enis": [told] });
+        let error = serde_json::from_value::<state::Told>(told).expect_err("it is no state of an ENI");
+        assert!(error.to_string().contains("\"broken\""), "{error}");
     }
 }
