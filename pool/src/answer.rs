@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use crate::{
     Action, Answer, Ask, Attached, Block, BootTime, Call, CallId, DeviceIndex, Doubt, Effect, Eni, EniId, EniState,
     Fault, Intent, Key, Kind, News, Now, Prefix, Refusal, State, SubnetId,
-    pause::{Backoff, SOMEBODY, Scope, THROTTLED, TRANSITION, UNREACHABLE},
+    pause::{Backoff, SOMEBODY, Scope, TRANSITION, UNREACHABLE},
 };
 
 impl State {
@@ -15,7 +15,7 @@ impl State {
         if let Some(read) = self.reads.remove(&id) {
             match outcome {
                 Ok(answer) => {
-                    self.pauses.end(&Scope::Action(read.action()));
+                    self.works(read.action());
                     self.read(now, &read, answer);
                 }
                 Err(fault) => {
@@ -31,7 +31,7 @@ impl State {
         self.touch(Key::Intent(id));
         match outcome {
             Ok(answer) => {
-                self.pauses.end(&Scope::Action(intent.call.action()));
+                self.works(intent.call.action());
                 self.done(now, intent.call, answer);
             }
             Err(fault) if fault.kind == Kind::Uncertain => self.doubt(now, intent),
@@ -391,10 +391,18 @@ impl State {
         }
     }
 
+    /// EC2 carried it out.
+    fn works(&mut self, action: Action) {
+        self.pauses.end(&Scope::Action(action));
+        self.budgets.accepted(action);
+    }
+
     pub(crate) fn pause_action(&mut self, now: Now, action: Action, fault: &Fault) {
+        if fault.kind == Kind::Throttled {
+            return self.budgets.throttled(now, action);
+        }
         let name = action.name().to_owned();
         let (backoff, reason): (Backoff, Refusal) = match fault.kind {
-            Kind::Throttled => (THROTTLED, Refusal::Throttled { action: name }),
             Kind::Unreachable | Kind::Uncertain => (UNREACHABLE, Refusal::CloudUnreachable { action: name }),
             Kind::Denied => (SOMEBODY, Refusal::Denied { action: name }),
             Kind::AccountEniQuota => (SOMEBODY, Refusal::AccountQuota),

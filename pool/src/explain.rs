@@ -186,6 +186,14 @@ impl State {
             let what = format!("{scope} goes on");
             next.push(Next { what, within: Some(until.since(now)), why: Some(reason.to_string()) });
         }
+        for (action, until) in self.budgets.wanted() {
+            let why = if self.budgets.is_slowed(action) {
+                Refusal::Throttled { action: action.name().to_owned() }.to_string()
+            } else {
+                "the node's budget for it is used up for now (BERTH_EC2_BUDGET)".to_owned()
+            };
+            next.push(Next { what: format!("{action} goes on"), within: Some(until.since(now)), why: Some(why) });
+        }
         if let (Some((until, count)), false) = (self.first_cooling(), self.waiting.is_empty()) {
             let what = format!("the first of {count} cooling addresses is free");
             next.push(Next { what, within: Some(until.since(now)), why: None });

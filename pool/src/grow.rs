@@ -27,7 +27,11 @@ impl State {
         self.held.clone_from(&growth.held);
         self.look_at_others(now.at);
         self.subnets_wanted |= growth.reads_subnets;
-        if growth.assigns.is_empty() && growth.creates.is_empty() {
+        // One that could not be attached soon would only be in the way of others.
+        let new = [Action::AttachNetworkInterface, Action::CreateNetworkInterface];
+        let assigns = !growth.assigns.is_empty() && self.may_grow(now.at, &[Action::AssignPrivateIpAddresses]);
+        let creates = !growth.creates.is_empty() && self.may_grow(now.at, &new);
+        if !assigns && !creates {
             self.short_since = None;
             return;
         }
@@ -39,12 +43,26 @@ impl State {
         self.grown_at = Some(now.at);
         self.surplus = None;
         for (eni, ask) in growth.assigns {
-            self.call(now.at, Call::Assign { eni, ask });
+            if self.may_grow(now.at, &[Action::AssignPrivateIpAddresses]) {
+                self.call(now.at, Call::Assign { eni, ask });
+            }
         }
         for (subnet, ask) in growth.creates {
-            let call = self.create(now, &facts, subnet, ask);
-            self.call(now.at, call);
+            if self.may_grow(now.at, &new) {
+                let call = self.create(now, &facts, subnet, ask);
+                self.call(now.at, call);
+            }
         }
+    }
+
+    /// These calls can be afforded.
+    fn may_grow(&mut self, now: BootTime, actions: &[Action]) -> bool {
+        let urgency = self.growing_for();
+        let poor = actions.iter().find(|action| !self.may_call(now, **action, urgency));
+        if let Some(action) = poor {
+            self.held = self.barred(now, *action).or(Some(Refusal::Throttled { action: action.name().to_owned() }));
+        }
+        poor.is_none()
     }
 
     /// ENIs that are not ours may have gone meanwhile: before the limit is blamed for long they are read again.

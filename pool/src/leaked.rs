@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use crate::{
     Action, BootTime, Call, EniId, InstanceId, Now, SeenEni, State,
     adopt::{INSTANCE_TAG, NO_MANAGE_TAG},
+    budget::Urgency,
     grow::{CLUSTER_TAG, CREATED_TAG},
     pause::Scope,
     wall,
@@ -50,8 +51,8 @@ impl State {
         }
         let next = *self.search.next.get_or_insert_with(|| now.at.after(now.share(EVERY)));
         let busy = self.reads.values().any(|read| matches!(read, Call::Leaked { .. } | Call::Instances { .. }));
-        let scope = Scope::Action(Action::DescribeNetworkInterfaces);
-        if next > now.at || busy || !self.waiting.is_empty() || self.pauses.active(&scope, now.at) {
+        let idle = next <= now.at && !busy && self.waiting.is_empty();
+        if !idle || !self.may_call(now.at, Action::DescribeNetworkInterfaces, Urgency::Audit) {
             return;
         }
         self.search.next = Some(now.at.after(EVERY));
@@ -82,7 +83,10 @@ impl State {
                 self.search.asked.entry(instance).or_default().push(eni);
             }
         }
-        if !self.search.asked.is_empty() {
+        if !self.search.asked.is_empty() && !self.may_call(now.at, Action::DescribeInstances, Urgency::Audit) {
+            // They are candidates again at the next look.
+            self.leaked_unread();
+        } else if !self.search.asked.is_empty() {
             let instances = self.search.asked.keys().cloned().collect();
             self.call(now.at, Call::Instances { instances });
         }
@@ -115,8 +119,8 @@ impl State {
     fn delete_leaked(&mut self, now: BootTime, eni: EniId) {
         self.search.seen.remove(&eni);
         let open = self.intents.values().filter(|intent| matches!(intent.call, Call::Delete { .. })).count();
-        let held_back = open >= AT_ONCE || self.pauses.active(&Scope::Action(Action::DeleteNetworkInterface), now);
-        if !held_back && !self.pauses.active(&Scope::Eni(eni.clone()), now) {
+        let quiet = open < AT_ONCE && !self.pauses.active(&Scope::Eni(eni.clone()), now);
+        if quiet && self.may_call(now, Action::DeleteNetworkInterface, Urgency::Audit) {
             self.call(now, Call::Delete { eni });
         }
     }

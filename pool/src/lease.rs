@@ -221,35 +221,28 @@ impl State {
             return Hope::InFlight;
         }
         // Somebody's help is needed for the other reasons, and the runtime tries again by itself.
-        let throttled = [
-            Action::CreateNetworkInterface,
-            Action::AttachNetworkInterface,
-            Action::AssignPrivateIpAddresses,
-            Action::DescribeNetworkInterfaces,
-        ]
-        .into_iter()
-        .map(Scope::Action)
-        .filter(|scope| match self.pauses.reason(scope, now) {
-            Some(Refusal::Throttled { .. }) => true,
-            // One lost answer is no reason to send pods away.
-            Some(Refusal::CloudUnreachable { .. }) => self.pauses.failures(scope) <= PATIENCE,
-            _ => false,
-        })
-        .filter_map(|scope| self.pauses.until(&scope, now));
+        let throttled = self.budgets.wanted().filter(|(action, _)| GROWING.contains(action)).map(|(_, at)| at);
+        // One lost answer is no reason to send pods away.
+        let unreachable = GROWING
+            .map(Scope::Action)
+            .into_iter()
+            .filter(|scope| matches!(self.pauses.reason(scope, now), Some(Refusal::CloudUnreachable { .. })))
+            .filter(|scope| self.pauses.failures(scope) <= PATIENCE)
+            .filter_map(|scope| self.pauses.until(&scope, now));
         let transitions = self.enis.keys().filter_map(|eni| self.pauses.until(&Scope::Eni(eni.clone()), now));
         let cooling = self.first_cooling().map(|(until, _)| until);
-        throttled.chain(transitions).chain(cooling).min().map_or(Hope::None, Hope::At)
+        throttled.chain(unreachable).chain(transitions).chain(cooling).min().map_or(Hope::None, Hope::At)
     }
 
     /// Lost, and its repetition is refused.
     pub(crate) fn stalled(&self, intent: &crate::Intent, now: BootTime) -> bool {
-        intent.doubt.is_some() && self.pauses.active(&Scope::Action(intent.call.action()), now)
+        intent.doubt.is_some() && self.barred(now, intent.call.action()).is_some()
     }
 
     /// Why a lost call is not repeated.
     fn why_stalled(&self, now: BootTime) -> Option<Refusal> {
         let stalled = self.intents.values().find(|intent| self.stalled(intent, now))?;
-        self.pauses.reason(&Scope::Action(stalled.call.action()), now).cloned()
+        self.barred(now, stalled.call.action())
     }
 
     /// The reason that a request is told when it cannot wait any longer.
@@ -280,6 +273,13 @@ impl State {
     }
 }
 
+/// What a pod's address may wait for.
+const GROWING: [Action; 4] = [
+    Action::CreateNetworkInterface,
+    Action::AttachNetworkInterface,
+    Action::AssignPrivateIpAddresses,
+    Action::DescribeNetworkInterfaces,
+];
 /// So often in a row EC2 may not answer before waiting requests are told.
 const PATIENCE: u32 = 2;
 

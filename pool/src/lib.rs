@@ -10,6 +10,7 @@ mod address;
 mod addresses;
 mod adopt;
 mod answer;
+mod budget;
 mod call;
 mod check;
 mod confirm;
@@ -38,6 +39,7 @@ mod wall;
 
 pub use address::{Address, PrefixState, Tally};
 pub use addresses::{Addresses, HeldPrefix};
+pub use budget::{Budget, Waits};
 pub use call::{Action, Answer, Ask, Call, Fault, InterfaceKind, Kind, SeenAttachment, SeenEni, SeenSubnet};
 pub use eni::{Attached, Attachment, Doubt, Eni, EniRecord, EniState, Intent, Lease, Origin, Path, Role};
 pub use event::{AddRequest, DelRequest, Effect, Event, FoundLease, Step, WantedEni};

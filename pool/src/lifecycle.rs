@@ -9,6 +9,7 @@ use crate::{
     Action, Block, BootTime, Call, Effect, EniId, EniState, Key, NodeFacts, Now, Refusal, Role, State,
     adopt::INSTANCE_TAG,
     answer::blocks,
+    budget::Urgency,
     confirm::has,
     pause::{SOMEBODY, Scope},
 };
@@ -37,6 +38,7 @@ impl State {
             let paused = self.pauses.active(&held, now) || eni.is_some_and(|eni| self.pauses.active(&eni, now));
             if let Some(doubt) =
                 intent.doubt.as_mut().filter(|doubt| !paused && doubt.next.is_some_and(|next| next <= now))
+                && self.budgets.afford(now, intent.call.action(), Urgency::Warm)
             {
                 doubt.next = None;
                 repeats.push((intent.id, intent.call.clone()));
@@ -50,6 +52,7 @@ impl State {
                 let routes = blocks(addresses.clone(), prefixes.clone()).filter(there).collect();
                 self.effect(Effect::Withdraw(routes));
             }
+            self.spend(now, call.action());
             self.effect(Effect::Call(id, call));
         }
     }
@@ -91,11 +94,16 @@ impl State {
             (state, _) => (state.clone(), None),
         };
         let Some(call) = call else { return };
-        if self.pauses.active(&Scope::Action(call.action()), now.at) {
+        let (held, state) = (eni.held_blocks(), eni.record.state.clone());
+        let urgency = match &call {
+            Call::Attach { .. } => self.growing_for(),
+            Call::Protect { .. } => Urgency::Warm,
+            _ => Urgency::Release,
+        };
+        if !self.may_call(now.at, call.action(), urgency) {
             return;
         }
-        let held = eni.held_blocks();
-        self.set_state(id, eni.record.state.clone(), next);
+        self.set_state(id, state, next);
         if matches!(call, Call::Detach { .. }) {
             self.effect(Effect::Withdraw(held));
         }
@@ -106,7 +114,7 @@ impl State {
     fn adopt_by_tag(&mut self, now: Now, facts: &NodeFacts, id: &EniId) {
         let Some(eni) = self.enis.get(id) else { return };
         let adopted = eni.record.role == Role::Pods && !eni.record.tagged && eni.attached();
-        if !adopted || !self.waiting.is_empty() || self.pauses.active(&Scope::Action(Action::CreateTags), now.at) {
+        if !adopted || !self.waiting.is_empty() || !self.may_call(now.at, Action::CreateTags, Urgency::Audit) {
             return;
         }
         let tags = BTreeMap::from([(INSTANCE_TAG.to_owned(), facts.instance.to_string())]);

@@ -24,14 +24,15 @@ impl State {
     /// Asks EC2 for what is in doubt.
     pub(crate) fn plan_reads(&mut self, now: Now) {
         let Some(instance) = self.facts.as_ref().map(|facts| facts.instance.clone()) else { return };
-        let scope = Scope::Action(Action::DescribeNetworkInterfaces);
-        if self.pauses.active(&scope, now.at) {
-            return;
-        }
-        if !self.discovered && !self.reads.values().any(|read| matches!(read, Call::Discover { .. })) {
+        let (action, urgency) = (Action::DescribeNetworkInterfaces, self.growing_for());
+        let discovering = self.reads.values().any(|read| matches!(read, Call::Discover { .. }));
+        if !self.discovered && !discovering && self.may_call(now.at, action, urgency) {
             self.call(now.at, Call::Discover { instance });
         }
         for eni in self.due_reads(now.at) {
+            if !self.may_call(now.at, action, urgency) {
+                return;
+            }
             if self.read_again.get(&eni).is_some_and(|at| *at <= now.at) {
                 self.read_again.remove(&eni);
             }

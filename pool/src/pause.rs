@@ -26,8 +26,6 @@ pub(crate) struct Backoff {
     pub longest: Duration,
 }
 
-/// EC2's token buckets refill within seconds.
-pub(crate) const THROTTLED: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(30) };
 /// Nothing was sent: look again soon.
 pub(crate) const UNREACHABLE: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(30) };
 /// Somebody has to free addresses or change a policy.

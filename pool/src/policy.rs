@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EniId, InstanceId, SecurityGroupId, SubnetId, VpcId};
+use crate::{Action, Budget, EniId, InstanceId, SecurityGroupId, SubnetId, VpcId};
 
 /// How much the pool holds beyond what is leased, with amazon-vpc-cni's meaning of each variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +68,8 @@ pub struct Policy {
     pub cluster: Option<String>,
     /// ADDITIONAL_ENI_TAGS.
     pub tags: BTreeMap<String, String>,
+    /// BERTH_EC2_BUDGET: how fast the node calls EC2, where that is not [as published](Budget::published).
+    pub budgets: BTreeMap<Action, Budget>,
 }
 
 impl Default for Policy {
@@ -87,6 +89,7 @@ impl Default for Policy {
             manage_untagged: true,
             cluster: None,
             tags: BTreeMap::new(),
+            budgets: BTreeMap::new(),
         }
     }
 }

@@ -4,8 +4,8 @@
 //! leased or cools, nor a prefix that holds one, nor the primary ENI, nor an ENI that we did not create.
 
 use crate::{
-    Address, Ask, Block, BootTime, Call, Effect, Eni, EniId, EniState, Key, Now, Numbers, Prefix, PrefixState, Refusal,
-    State, Warm, pause::Scope,
+    Action, Address, Ask, Block, BootTime, Call, Effect, Eni, EniId, EniState, Key, Now, Numbers, Prefix, PrefixState,
+    Refusal, State, Warm, budget::Urgency, pause::Scope,
 };
 
 impl State {
@@ -20,9 +20,14 @@ impl State {
         }
         let wait = now.jittered(self.policy.shrink_after);
         let (since, wait) = *self.surplus.get_or_insert((now.at, wait));
-        let held_back = self.pauses.active(&Scope::Action(crate::Action::UnassignPrivateIpAddresses), now.at);
-        let growing = held_back || self.grown_at.is_some_and(|grown| now.at.since(grown) < self.policy.shrink_after);
-        if now.at.since(since) < wait || growing {
+        let growing = self.grown_at.is_some_and(|grown| now.at.since(grown) < self.policy.shrink_after);
+        let affords =
+            |state: &mut Self, action, wanted: bool| !wanted || state.may_call(now.at, action, Urgency::Release);
+        if now.at.since(since) < wait
+            || growing
+            || !affords(self, Action::AssignPrivateIpAddresses, !moves.is_empty())
+            || !affords(self, Action::UnassignPrivateIpAddresses, !blocks.is_empty())
+        {
             return;
         }
         self.surplus = None;

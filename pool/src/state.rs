@@ -12,9 +12,7 @@ use std::{
 use crate::{
     AddRequest, Address, Block, BootTime, Call, CallId, Effect, Eni, EniId, Event, FoundLease, Intent, Key,
     KnownSubnet, Lease, LeaseKey, NodeFacts, Now, Pod, Policy, Prefix, PrefixState, Refusal, Slot, Step, SubnetId,
-    WantedEni,
-    leaked::Search,
-    pause::{Pauses, Scope},
+    WantedEni, budget::Budgets, leaked::Search, pause::Pauses,
 };
 
 /// How long a DEL refuses ADDs that started before it.
@@ -44,6 +42,7 @@ pub struct State {
     reads_made: u64,
     pub(crate) waiting: VecDeque<AddRequest>,
     pub(crate) pauses: Pauses,
+    pub(crate) budgets: Budgets,
     /// All ENIs of the instance have been read since the start.
     pub(crate) discovered: bool,
     pub(crate) discovered_at: BootTime,
@@ -82,8 +81,9 @@ pub struct State {
     /// Why the pool cannot be what it should be.
     pub(crate) held: Option<Refusal>,
     pub(crate) stopping: bool,
-    /// When the last event was applied.
+    /// When the last event was applied, and the luck that came with it.
     pub(crate) applied: BootTime,
+    luck: u128,
     /// When the next tombstone or departure is forgotten, at the earliest.
     forget_at: BootTime,
 
@@ -96,6 +96,7 @@ impl State {
     /// Applies one event: the records to write first, then the effects to have.
     pub fn apply(&mut self, now: Now, event: Event) -> Step {
         self.applied = now.at;
+        self.luck = now.luck;
         match event {
             Event::Facts(facts) => self.learn(facts),
             Event::FactsMissing(refusal) => self.facts_missing = Some(refusal),
@@ -115,6 +116,7 @@ impl State {
         }
         self.mature(now.at);
         self.serve_waiting(now.at);
+        self.budgets.plan_anew();
         self.plan(now);
         // Planning has said whether anything else can be had: a cooling address may be.
         self.serve_waiting(now.at);
@@ -124,6 +126,7 @@ impl State {
 
     /// An empty pool: nothing is known yet.
     pub fn new(policy: Policy) -> Self {
+        let budgets = Budgets::new(policy.budgets.clone());
         Self {
             policy,
             facts: None,
@@ -140,6 +143,7 @@ impl State {
             reads_made: 0,
             waiting: VecDeque::new(),
             pauses: Pauses::default(),
+            budgets,
             discovered: false,
             discovered_at: BootTime::default(),
             suspects: BTreeMap::new(),
@@ -164,6 +168,7 @@ impl State {
             held: None,
             stopping: false,
             applied: BootTime::default(),
+            luck: 0,
             forget_at: BootTime::default(),
             dirty: BTreeSet::new(),
             effects: Vec::new(),
@@ -188,6 +193,7 @@ impl State {
             .chain(quiet)
             .chain(cooling)
             .chain(self.pauses.ends())
+            .chain(self.budgets.wanted().map(|(_, at)| at))
             .chain(search)
             .chain(self.next_reads())
             .filter(|at| *at > self.applied)
@@ -330,7 +336,7 @@ impl State {
         self.plan_reads(now);
         self.plan_subnets(now.at);
         if !self.discovered {
-            self.held = self.pauses.reason(&Scope::Action(crate::Action::DescribeNetworkInterfaces), now.at).cloned();
+            self.held = self.barred(now.at, crate::Action::DescribeNetworkInterfaces);
             return;
         }
         self.plan_shrink(now, held.as_ref());
@@ -360,6 +366,7 @@ impl State {
 
     /// Writes the intent down and makes the call.
     pub(crate) fn call(&mut self, now: BootTime, call: Call) {
+        self.spend(now, call.action());
         let id = if call.is_read() {
             // Counted down from the end: a read is not written down, and neither is its number.
             self.reads_made += 1;
@@ -373,6 +380,11 @@ impl State {
             id
         };
         self.effect(Effect::Call(id, call));
+    }
+
+    /// A call costs a token.
+    pub(crate) fn spend(&mut self, now: BootTime, action: crate::Action) {
+        self.budgets.take(Now { at: now, wall: 0, luck: self.luck }, action);
     }
 
     /// Sets the state of an address; `None`: it is not on the ENI any more. The kernel is told when it matters there: that an address is

@@ -40,13 +40,15 @@ impl State {
     pub(crate) fn plan_subnets(&mut self, now: BootTime) {
         let Some(facts) = &self.facts else { return };
         let fresh = self.subnets_read.is_some_and(|read| now.since(read) < FRESH);
-        let paused = self.pauses.active(&Scope::Action(Action::DescribeSubnets), now);
         let asked = self.reads.values().any(|read| matches!(read, Call::Subnets { .. }));
         let needed = self.subnets_read.is_none() || self.subnets_wanted;
-        if !self.policy.subnet_discovery || fresh || paused || asked || !needed {
+        if !self.policy.subnet_discovery || fresh || asked || !needed {
             return;
         }
         let call = Call::Subnets { vpc: facts.vpc.clone(), zone: facts.zone.clone() };
+        if !self.may_call(now, call.action(), self.growing_for()) {
+            return;
+        }
         self.call(now, call);
     }
 
@@ -89,7 +91,7 @@ impl State {
     /// Where new ENIs may be created now, with the free addresses there as far as is known; or why nowhere.
     pub(crate) fn subnets_for(&self, now: BootTime, facts: &NodeFacts) -> Result<Vec<(SubnetId, u32)>, Refusal> {
         let paused = |subnet: &SubnetId| self.pauses.reason(&Scope::Subnet(subnet.clone()), now).cloned();
-        let tried = self.pauses.active(&Scope::Action(Action::DescribeSubnets), now);
+        let tried = self.barred(now, Action::DescribeSubnets).is_some();
         let all: BTreeMap<SubnetId, u32> = if !self.policy.subnet_discovery || (self.subnets_read.is_none() && tried) {
             // EC2 cannot be asked: the primary ENI's subnet is there in any case.
             BTreeMap::from([(facts.subnet.clone(), u32::MAX)])

@@ -165,17 +165,17 @@ fn a_throttled_node() {
     said(
         &world,
         &expect![[r#"
-        target 4: WARM_IP_TARGET=2 and what is wanted now
-        wanted 2: 2 requests wait, 0 pods bound to the node have no address
-        supply 0: 0 free, 0 on ENIs not ready yet, 0 asked for, 0 unverified, 0 about to have cooled
-        held 0: 0 free, 0 leased, 0 cooling, 0 unverified, 0 quarantined
-        short 4: target less supply, within the limits
-        over 0: supply less target
-        enis at most 3: the instance type; 1 here, 9 places for pods on each
-        - waiting for the link of eni-0 (02:00:00:00:00:00)
-        - AssignPrivateIpAddresses goes on in 1.0 s: EC2 throttles AssignPrivateIpAddresses for this account; trying again helps
-        ! Throttled: EC2 throttles AssignPrivateIpAddresses for this account; trying again helps
-    "#]],
+            target 4: WARM_IP_TARGET=2 and what is wanted now
+            wanted 2: 2 requests wait, 0 pods bound to the node have no address
+            supply 0: 0 free, 0 on ENIs not ready yet, 0 asked for, 0 unverified, 0 about to have cooled
+            held 0: 0 free, 0 leased, 0 cooling, 0 unverified, 0 quarantined
+            short 4: target less supply, within the limits
+            over 0: supply less target
+            enis at most 3: the instance type; 1 here, 9 places for pods on each
+            - waiting for the link of eni-0 (02:00:00:00:00:00)
+            - AssignPrivateIpAddresses goes on in 0.5 s: EC2 throttles AssignPrivateIpAddresses for this account; trying again helps
+            ! Throttled: EC2 throttles AssignPrivateIpAddresses for this account; trying again helps
+        "#]],
     );
 }
 

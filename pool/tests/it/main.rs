@@ -2,6 +2,7 @@
 
 mod attacks;
 mod behaviour;
+mod budget;
 mod demand;
 mod doubt;
 mod explained;
