@@ -11,7 +11,7 @@ export BACKEND RUNTIME CLUSTER NODES PODS ONLY KILLS SEED SEEDS FROM AT
 .PHONY: help demo test bench lint build clean sim mutants soak fuzz image
 
 help:
-	@echo "make demo [NODES=2] [PODS=30]   a VPC, two nodes and thirty pods on this machine"
+	@echo "make demo [NODES=2] [PODS=30]   a VPC, two nodes and thirty pods on this machine; BACKEND=localstack: LocalStack as its EC2"
 	@echo "make test                       every check"
 	@echo "make bench [ONLY=name]          the figures, also in target/bench.json"
 	@echo "make soak [KILLS=1000] [SEED=n] daemons killed under pods in churn and a sick EC2; then everything has to agree"

@@ -41,13 +41,9 @@ fn says(output: &Output) -> String {
 
 #[test]
 fn what_is_promised_for_later_says_not_yet_and_fails() {
-    for words in [
-        &["demo", "BACKEND=localstack"][..],
-        &["demo", "RUNTIME=containerd"],
-        &["demo", "CLUSTER=kubernetes", "NODES=3"],
-        &["fuzz"],
-        &["image"],
-    ] {
+    for words in
+        [&["demo", "RUNTIME=containerd"][..], &["demo", "CLUSTER=kubernetes", "NODES=3"], &["fuzz"], &["image"]]
+    {
         let output = make(words);
         assert!(!output.status.success() && says(&output).contains("not yet"), "{words:?}: {}", says(&output));
     }
