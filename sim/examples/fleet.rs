@@ -30,12 +30,12 @@ fn main() -> ExitCode {
     #[expect(clippy::cast_precision_loss, reason = "a share of published rates")]
     let share = fleet.nodes as f64 / 1_000.0;
     fleet.share = share;
-    println!("{}", fleet.bound());
+    println!("bound {}", fleet.bound());
     for strategy in [Strategy::Berth, Strategy::Peer] {
         if only.is_none_or(|only| only == strategy) {
             let began = Instant::now();
             let report = play(&Fleet { strategy, ..fleet.clone() });
-            print!("{strategy:?}: {report}");
+            print!("{} {report}", format!("{strategy:?}").to_lowercase());
             println!("  in {:.1} s of this machine", began.elapsed().as_secs_f64());
         }
     }
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
 fn steady(seed: u64) -> ExitCode {
     for churning in [Churning::Never, Churning::Lightly] {
         let day = on_paused(fleet::day(seed, pool::Policy::default(), churning));
-        println!("{churning:?}: {:.2} calls an hour, {} pods, {:?}", day.per_hour(), day.pods, day.calls);
+        println!("{} {day}", format!("{churning:?}").to_lowercase());
     }
     ExitCode::SUCCESS
 }

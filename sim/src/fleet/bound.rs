@@ -64,14 +64,10 @@ impl Bound {
     }
 }
 
+/// One line of `name=value`.
 impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} calls at least; a perfect scheduler: half of the pods after {:.0} s, the last after {:.0} s",
-            self.calls,
-            self.half.as_secs_f64(),
-            self.last.as_secs_f64()
-        )
+        let Self { half, last, calls } = self;
+        write!(f, "half={:.1} last={:.1} calls={calls}", half.as_secs_f64(), last.as_secs_f64())
     }
 }

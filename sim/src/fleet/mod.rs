@@ -136,35 +136,24 @@ impl Report {
     }
 }
 
+/// One line of `name=value`, then one for each action.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = |percent| self.percentile(percent).as_secs_f64();
         writeln!(
             f,
-            "{} pods: half of them after {:.0} s, 99 of 100 after {:.0} s, the last after {:.0} s; {} have no address",
-            self.served.len(),
+            "half={:.1} p99={:.1} last={:.1} unserved={} taken={} throttled={} refused={} ended={}",
             seconds(50),
             seconds(99),
-            seconds(100),
-            self.unserved
-        )?;
-        writeln!(
-            f,
-            "{} calls taken, {} throttled; {} ADDs refused, {} starts failed",
+            self.last().as_secs_f64(),
+            self.unserved,
             self.taken(),
             self.throttled(),
             self.refused,
             self.ended
         )?;
-        for (action, asked) in &self.calls {
-            writeln!(
-                f,
-                "  {:32} {:6} done {:7} throttled {:5} refused",
-                action.name(),
-                asked.accepted,
-                asked.throttled,
-                asked.refused
-            )?;
+        for (action, Asked { accepted, throttled, refused }) in &self.calls {
+            writeln!(f, "  {action:32} {accepted:6} done {throttled:7} throttled {refused:5} refused")?;
         }
         Ok(())
     }

@@ -92,3 +92,63 @@ impl Sdk {
 fn is_throttled(fault: &Fault) -> bool {
     *fault == Fault::throttled()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Action,
+        fleet::{Fleet, Strategy},
+        requests::Describe,
+    };
+
+    /// What one client does in an account whose buckets hold a single token each and refill after hours.
+    fn on_empty_buckets<T>(what: impl AsyncFnOnce(Sdk, &Region) -> T) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.expect("a runtime without I/O can be made").block_on(async {
+            let fleet = Fleet { nodes: 1, share: 1e-6, ..Fleet::thousand(0, false, Strategy::Peer) };
+            let region = Region::new(&fleet);
+            let sdk = Sdk::new(Arc::clone(&region), Luck::new(0, "sdk"));
+            what(sdk, &region).await
+        })
+    }
+
+    fn subnets() -> Request {
+        Request::DescribeSubnets(Describe::default())
+    }
+
+    #[test]
+    fn a_throttled_call_is_tried_three_times_within_six_seconds() {
+        on_empty_buckets(async |sdk, region| {
+            assert!(sdk.call(&subnets()).await.is_ok());
+            let until = region.elapsed() + Duration::from_secs(7);
+            assert_eq!(sdk.call(&subnets()).await, Err(Fault::throttled()));
+            assert!(region.elapsed() < until, "{:?}", region.elapsed());
+            assert_eq!(region.lock().report.calls[&Action::DescribeSubnets].throttled, 3);
+        });
+    }
+
+    #[test]
+    fn what_is_no_throttling_is_not_tried_again() {
+        on_empty_buckets(async |sdk, region| {
+            let unknown = Request::DescribeSubnets(Describe::one("subnet-0"));
+            assert_eq!(sdk.call(&unknown).await.map_err(|fault| fault.code), Err("InvalidSubnetID.NotFound".into()));
+            assert_eq!(region.lock().report.calls[&Action::DescribeSubnets].refused, 1);
+        });
+    }
+
+    #[test]
+    fn a_client_that_has_spent_its_retries_tries_once() {
+        on_empty_buckets(async |sdk, region| {
+            assert!(sdk.call(&subnets()).await.is_ok());
+            let throttled = || region.lock().report.calls[&Action::DescribeSubnets].throttled;
+            // Two retries a call, five tokens each, of 500.
+            for _ in 0..50 {
+                assert!(sdk.call(&subnets()).await.is_err());
+            }
+            assert_eq!(throttled(), 150);
+            assert!(sdk.call(&subnets()).await.is_err());
+            assert_eq!(throttled(), 151);
+        });
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! Owns the day and its counting. Buckets are not the matter here: EC2 takes every call.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use pool::Policy;
 
@@ -13,7 +13,7 @@ use crate::{Action, run::paused};
 const GROWN: Duration = Duration::from_hours(1);
 /// The length of a day.
 const HOURS: u32 = 24;
-/// A pod comes so often, and the oldest one goes.
+/// A pod comes so often; between two the oldest one goes.
 const COMES: Duration = Duration::from_mins(10);
 
 /// Do pods come and go?
@@ -21,7 +21,7 @@ const COMES: Duration = Duration::from_mins(10);
 pub enum Churning {
     /// None does.
     Never,
-    /// One comes every ten minutes, and the oldest one goes.
+    /// One comes every ten minutes, and the oldest one goes five minutes later.
     Lightly,
 }
 
@@ -43,6 +43,14 @@ impl Day {
     /// Of all actions, on average.
     pub fn per_hour(&self) -> f64 {
         f64::from(u32::try_from(self.total()).unwrap_or(u32::MAX)) / f64::from(HOURS)
+    }
+}
+
+/// One line of `name=value`.
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "per_hour={:.2} pods={}", self.per_hour(), self.pods)?;
+        self.calls.iter().try_for_each(|(action, count)| write!(f, " {action}={count}"))
     }
 }
 
@@ -68,8 +76,9 @@ pub async fn day(seed: u64, policy: Policy, churning: Churning) -> Day {
         Churning::Never => tokio::time::sleep(Duration::from_hours(u64::from(HOURS))).await,
         Churning::Lightly => {
             for number in 0..HOURS as usize * 6 {
-                tokio::time::sleep(COMES).await;
+                tokio::time::sleep(COMES / 2).await;
                 served(berth::add(&region, &handle, 0, PODS + number).await);
+                tokio::time::sleep(COMES / 2).await;
                 berth::del(&region, &handle, 0, number).await;
                 pods += 1;
             }

@@ -2,6 +2,7 @@
 //!
 //! Owns the paused runtime and how many runs there are. `make sim` runs more of them.
 
+mod fleet;
 mod seeds;
 
 use std::{
@@ -18,10 +19,15 @@ use sim::run::{self, Crash, Scenario, Tally, Trace};
 /// Programs that are built to be debugged are thirty times slower: `make test` runs all of it as it is built for release.
 const SHARE: u64 = if cfg!(debug_assertions) { 20 } else { 1 };
 
-/// One run on a runtime of its own, whose clock is paused.
-fn play(scenario: &Scenario) -> Trace {
+/// A runtime of its own, whose clock is paused.
+fn on_paused<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.expect("a runtime without I/O can be made").block_on(run::run(scenario))
+    runtime.expect("a runtime without I/O can be made").block_on(future)
+}
+
+/// One run.
+fn play(scenario: &Scenario) -> Trace {
+    on_paused(run::run(scenario))
 }
 
 /// Events, steps and the rest of many runs; panics with the first trace that does not hold.

@@ -5,6 +5,7 @@
 mod decide;
 mod figure;
 mod fill;
+mod fleet;
 mod full;
 mod node;
 mod server;
@@ -25,7 +26,7 @@ use self::{
 };
 
 /// The figures.
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 19] = [
     "cni_add",
     "cni_add_x8",
     "cni_add_x32",
@@ -43,6 +44,8 @@ const NAMES: [&str; 17] = [
     "calls_110_prefix",
     "calls_110_demand",
     "sim_events",
+    "fleet_1000",
+    "steady_calls",
 ];
 
 /// Measures Berth and prints a table.
@@ -81,6 +84,7 @@ pub fn run(options: &Options) -> Result<()> {
     if wanted("sim_events") {
         tell(storm::measure()?);
     }
+    fleet::measure(wanted, &mut tell)?;
     if let Some(path) = &options.json {
         figure::write(path, &figures)?;
         println!("written to {}", path.display());
