@@ -9,12 +9,13 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from botocore.model import OperationNotFoundError
 from moto.core.responses import ActionResult, EmptyResult
 from moto.ec2.models.elastic_network_interfaces import NetworkInterfaceBackend
 from moto.ec2.models.subnets import Subnet
 from moto.ec2.responses import EC2Response
 
-from berth_ec2 import eni_calls, instance_calls, launches
+from berth_ec2 import eni_calls, instance_calls, launches, refusals
 from berth_ec2.eni_calls import Call
 from berth_ec2.enis import Eni
 from berth_ec2.launches import Nic
@@ -42,6 +43,7 @@ def install() -> None:
     for name, adapted in instance_calls.ACTIONS.items():
         setattr(EC2Response, name, _adapted(adapted, getattr(EC2Response, name)))
     EC2Response.call_action = _guarded(EC2Response.call_action)
+    EC2Response._dispatch = _known(EC2Response._dispatch)
 
 
 def _guarded(original: Callable[[Any], WireAnswer]) -> Callable[[Any], WireAnswer]:
@@ -61,6 +63,18 @@ def _guarded(original: Callable[[Any], WireAnswer]) -> Callable[[Any], WireAnswe
 
     call_action._berth = True  # type: ignore[attr-defined]
     return call_action
+
+
+def _known(original: Callable[..., WireAnswer]) -> Callable[..., WireAnswer]:
+    """An action that EC2 does not have is refused; moto's server would answer with a page of HTML."""
+
+    def dispatch(response: Any, *arguments: Any, **more: Any) -> WireAnswer:
+        try:
+            return original(response, *arguments, **more)
+        except OperationNotFoundError:
+            return _refused(refusals.invalid_action(response._get_action()))
+
+    return dispatch
 
 
 def _refused(refusal: Refusal) -> WireAnswer:

@@ -60,7 +60,7 @@ def launch_avoids_reserved_addresses(region):
 
 @check
 def launch_shows_its_profile(region):
-    arn = "arn:aws:iam::123456789012:instance-profile/node"
+    arn = region.profile()
     instance = region.running(region.subnet(), IamInstanceProfile={"Arn": arn})
     expect("profile", region.instance(instance)["IamInstanceProfile"]["Arn"], arn)
 

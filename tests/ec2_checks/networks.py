@@ -185,4 +185,4 @@ def tags_of_unknown_eni(region):
 @check
 def unknown_action(region):
     with refused("InvalidAction"):
-        region.client.describe_dhcp_options()
+        region.call("DescribeWhatIsNotThere")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
 
 CHECKS = {}
 REGION = "us-west-2"
@@ -109,16 +110,39 @@ class Region:
     """One VPC to work in, and boto3 with its own retries off. Every check takes subnets of its own."""
 
     def __init__(self, endpoint: str):
-        self.client = boto3.client(
-            "ec2",
-            endpoint_url=endpoint,
+        self._endpoint = endpoint
+        self.client = self._client("ec2")
+        self.vpc = self.client.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+        self._blocks = itertools.count()
+
+    def _client(self, service: str):
+        return boto3.client(
+            service,
+            endpoint_url=self._endpoint,
             region_name=REGION,
             aws_access_key_id="test",
             aws_secret_access_key="test",
             config=Config(retries={"total_max_attempts": 1, "mode": "standard"}, max_pool_connections=40),
         )
-        self.vpc = self.client.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-        self._blocks = itertools.count()
+
+    def call(self, action: str) -> None:
+        """An action that boto3 does not know, without parameters."""
+        client = self._client("ec2")
+
+        def rename(params, **_):
+            params["body"]["Action"] = action
+
+        client.meta.events.register("before-call.ec2.DescribeVpcs", rename)
+        client.describe_vpcs()
+
+    def profile(self) -> str:
+        """The ARN of an instance profile. Made first, where IAM is served: EC2 looks it up."""
+        name = token()
+        try:
+            made = self._client("iam").create_instance_profile(InstanceProfileName=name)
+        except (ClientError, ResponseParserError):
+            return f"arn:aws:iam::123456789012:instance-profile/{name}"
+        return made["InstanceProfile"]["Arn"]
 
     def subnet(self, prefix: int = 24, zone: str = "a", **more) -> str:
         return self.subnet_and_block(prefix, zone, **more)[0]
