@@ -1,6 +1,6 @@
 //! A LocalStack of the lab's: started on free ports of loopback with a directory of its own, found again and ended by its pid.
 //!
-//! Owns `/run/NAME/localstack` and the process. What LocalStack's EC2 does is not decided here but by the extension in the folder
+//! Owns `/run/NAME-localstack` and the process. What LocalStack's EC2 does is not decided here but by the extension in the folder
 //! `localstack` of the checkout, which its python brings along.
 
 use std::{
@@ -62,6 +62,20 @@ impl Python {
             format!("{PYTHON} is not set: localstack/venv.sh makes a python with LocalStack and prints its path")
         })?;
         Self::at(told)
+    }
+
+    /// The one that a script makes, and prints the path of: `localstack/venv.sh`.
+    pub fn made_by(script: &Path) -> Result<Self> {
+        let mut command = Command::new(script);
+        let made = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+        let made = made.with_context(|| format!("running {}", script.display()))?;
+        ensure!(made.status.success(), "{}: {}", script.display(), made.status);
+        Self::at(String::from_utf8_lossy(&made.stdout).trim())
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
     }
 }
 
@@ -159,7 +173,7 @@ fn remove(directory: &Path) -> Result<()> {
 }
 
 fn directory_for(name: &str) -> PathBuf {
-    directory_of(name).join("localstack")
+    directory_of(&format!("{name}-localstack"))
 }
 
 fn pid_file(name: &str) -> PathBuf {

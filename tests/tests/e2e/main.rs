@@ -2,6 +2,7 @@
 //!
 //! `BERTH_BIN_DIR` says where the programs are; `make test` sets it. Each test has a lab of its own, under a prefix of its own.
 
+mod backends;
 mod daemon;
 mod demo;
 mod ledger;

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use ipnet::Ipv4AddrRange;
 use lab::{
     Lab, LabSettings,
     cni::{Refusal, Reply},
@@ -70,8 +71,10 @@ pub fn pooled(node: &Node) -> BTreeSet<Ipv4Addr> {
 
 /// The addresses for pods that EC2 has on the node's ENIs, and on ENIs of ours that are attached to nothing.
 pub fn assigned(lab: &Lab, node: &Node) -> BTreeSet<Ipv4Addr> {
-    let attached = lab.world().attached(node.instance());
-    attached.iter().flat_map(|eni| eni.addresses.iter().skip(1).copied()).collect()
+    let attached = lab.truth().attached(node.instance());
+    let single = attached.iter().flat_map(|eni| eni.addresses.iter().skip(1).copied());
+    let of_prefixes = attached.iter().flat_map(|eni| &eni.prefixes);
+    single.chain(of_prefixes.flat_map(|prefix| Ipv4AddrRange::new(prefix.network(), prefix.broadcast()))).collect()
 }
 
 /// The daemon, EC2 and the pods agree: each living pod has its own lease, nobody else has one, and the pool holds what EC2 has.

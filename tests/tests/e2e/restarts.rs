@@ -76,6 +76,8 @@ fn it_stops_at_sigterm_frees_nothing_and_goes_on_where_it_was() {
     for pod in &mut pods {
         pod.add().expect("an address");
     }
+    eventually("warm again", node, || (node::ask(node, "pool")["counts"]["free"].as_u64() >= Some(4)).then_some(()));
+    books_agree(&lab, node, &pods);
     let before = leases(node);
     let ec2 = node::assigned(&lab, node);
     assert_eq!(daemon.stop().expect("it ends").code(), Some(0));
