@@ -153,7 +153,7 @@ impl fmt::Display for Report {
             self.ended
         )?;
         for (action, Asked { accepted, throttled, refused }) in &self.calls {
-            writeln!(f, "  {action:32} {accepted:6} done {throttled:7} throttled {refused:5} refused")?;
+            writeln!(f, "  {:32} {accepted:6} done {throttled:7} throttled {refused:5} refused", action.name())?;
         }
         Ok(())
     }
