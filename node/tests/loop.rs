@@ -1,7 +1,7 @@
 //! The loop with a scripted EC2, a ledger in memory and tokio's paused clock.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
     sync::{Arc, Mutex},
     time::Duration,
@@ -65,6 +65,7 @@ fn primary(assigned: u32) -> SeenEni {
         prefixes: Vec::new(),
         description: String::new(),
         tags: BTreeMap::new(),
+        groups: BTreeSet::new(),
         kind: InterfaceKind::Interface,
         attachment: Some(SeenAttachment {
             id: "eni-attach-0".into(),
@@ -177,7 +178,7 @@ fn run_with(ledger: Memory, assigned: u32, found: Vec<FoundLease>) -> Running {
         vpc: "vpc-1".into(),
         zone: "us-west-2a".to_owned(),
         groups: Vec::new(),
-        limits: Limits { enis: 1, addresses_per_eni: 10 },
+        limits: Some(Limits { enis: 1, addresses_per_eni: 10 }),
     }));
     Running { handle, ledger, made, task, began }
 }

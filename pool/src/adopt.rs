@@ -53,6 +53,7 @@ impl State {
             role,
             created,
             tagged,
+            groups: seen.groups,
             excluded: self.subnets.get(&seen.subnet).is_some_and(|subnet| subnet.excluded),
             state,
             attachment: ours.map(|attachment| Attached {

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use crate::{
     Action, Answer, Ask, Attached, Block, BootTime, Call, CallId, DeviceIndex, Doubt, Effect, Eni, EniId, EniState,
-    Fault, Intent, Key, Kind, News, Now, Prefix, Refusal, State, SubnetId,
+    Fault, Intent, Key, Kind, News, Now, Prefix, Refusal, State, SubnetId, denied,
     pause::{Backoff, SOMEBODY, Scope, TRANSITION, UNREACHABLE},
 };
 
@@ -90,6 +90,7 @@ impl State {
                 self.pauses.end(&Scope::Eni(eni));
             }
             (Call::Protect { eni, .. }, _) => self.set_state(&eni, EniState::AttachedUnprotected, EniState::Ready),
+            (Call::SetGroups { eni, groups }, _) => self.groups_set(&eni, groups),
             (Call::Unassign { eni, addresses, prefixes }, _) => {
                 for block in blocks(addresses, prefixes) {
                     self.depart(now.at, &eni, block);
@@ -111,6 +112,9 @@ impl State {
     /// The call surely did not happen.
     fn failed(&mut self, now: Now, call: Call, fault: &Fault) {
         let action = call.action();
+        if let Call::SetGroups { eni, .. } = &call {
+            return self.groups_refused(now, eni, fault);
+        }
         match fault.kind {
             // Whatever EC2 has against prefixes here, single addresses can be had.
             Kind::Invalid if call.asks_prefixes() => {
@@ -212,6 +216,7 @@ impl State {
             Call::CreateEni { .. }
             | Call::Delete { .. }
             | Call::Protect { .. }
+            | Call::SetGroups { .. }
             | Call::Tag { .. }
             | Call::Describe { .. }
             | Call::Discover { .. }
@@ -238,6 +243,7 @@ impl State {
                 self.touch(Key::Intent(intent.id));
                 self.intents.insert(intent.id, intent);
             }
+            Call::SetGroups { eni, .. } => self.groups_doubted(now, eni),
             // Repeating these is harmless.
             Call::Protect { eni, .. } | Call::Detach { eni, .. } | Call::Delete { eni } | Call::Tag { eni, .. } => {
                 let reason = Refusal::CloudUnreachable { action: intent.call.action().name().to_owned() };
@@ -322,6 +328,7 @@ impl State {
         self.shadows.remove(id);
         self.read_again.remove(id);
         self.pauses.end(&Scope::Eni(id.clone()));
+        self.pauses.end(&Scope::Groups(id.clone()));
     }
 
     pub(crate) fn set_state(&mut self, id: &EniId, from: EniState, to: EniState) {
@@ -333,7 +340,7 @@ impl State {
         }
     }
 
-    fn suspect(&mut self, eni: Option<EniId>) {
+    pub(crate) fn suspect(&mut self, eni: Option<EniId>) {
         if let Some(eni) = eni {
             self.suspects.entry(eni).or_default();
         }
@@ -404,7 +411,7 @@ impl State {
         let name = action.name().to_owned();
         let (backoff, reason): (Backoff, Refusal) = match fault.kind {
             Kind::Unreachable | Kind::Uncertain => (UNREACHABLE, Refusal::CloudUnreachable { action: name }),
-            Kind::Denied => (SOMEBODY, Refusal::Denied { action: name }),
+            Kind::Denied => (SOMEBODY, Refusal::Denied { action: denied::action(action, &fault.message) }),
             Kind::AccountEniQuota => (SOMEBODY, Refusal::AccountQuota),
             _ => (SOMEBODY, Refusal::CloudError { action: name, code: fault.code.clone() }),
         };

@@ -2,7 +2,11 @@
 //!
 //! Owns the vocabulary of calls: one [`Call`] is one EC2 action, one intent in the ledger, one budget entry. Never talks to EC2.
 
-use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::Ipv4Addr,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +45,13 @@ pub enum Call {
         eni: EniId,
         /// Its attachment.
         attachment: AttachmentId,
+    },
+    /// ModifyNetworkInterfaceAttribute: these security groups instead of those it has. Idempotent.
+    SetGroups {
+        /// The ENI.
+        eni: EniId,
+        /// All of its groups from then on; at least one.
+        groups: Vec<SecurityGroupId>,
     },
     /// AssignPrivateIpAddresses by count. Not idempotent.
     Assign {
@@ -151,7 +162,7 @@ impl Call {
         match self {
             Self::CreateEni { .. } => Action::CreateNetworkInterface,
             Self::Attach { .. } => Action::AttachNetworkInterface,
-            Self::Protect { .. } => Action::ModifyNetworkInterfaceAttribute,
+            Self::Protect { .. } | Self::SetGroups { .. } => Action::ModifyNetworkInterfaceAttribute,
             Self::Assign { .. } => Action::AssignPrivateIpAddresses,
             Self::Unassign { .. } => Action::UnassignPrivateIpAddresses,
             Self::Detach { .. } => Action::DetachNetworkInterface,
@@ -168,6 +179,7 @@ impl Call {
         match self {
             Self::Attach { eni, .. }
             | Self::Protect { eni, .. }
+            | Self::SetGroups { eni, .. }
             | Self::Assign { eni, .. }
             | Self::Unassign { eni, .. }
             | Self::Detach { eni, .. }
@@ -219,6 +231,22 @@ pub enum Action {
 }
 
 impl Action {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::CreateNetworkInterface,
+        Self::AttachNetworkInterface,
+        Self::ModifyNetworkInterfaceAttribute,
+        Self::AssignPrivateIpAddresses,
+        Self::UnassignPrivateIpAddresses,
+        Self::DetachNetworkInterface,
+        Self::DeleteNetworkInterface,
+        Self::CreateTags,
+        Self::DescribeNetworkInterfaces,
+        Self::DescribeInstanceTypes,
+        Self::DescribeSubnets,
+        Self::DescribeInstances,
+    ];
+
     /// EC2's name of it.
     pub fn name(self) -> &'static str {
         match self {
@@ -258,7 +286,7 @@ pub enum Answer {
         /// The prefixes.
         prefixes: Vec<Prefix>,
     },
-    /// Protect, unassign, detach, delete and tag have nothing to say.
+    /// Protect, set groups, unassign, detach, delete and tag have nothing to say.
     Done,
     /// DescribeNetworkInterfaces by id; `None`: EC2 says there is no such ENI.
     Described(Option<SeenEni>),
@@ -302,6 +330,8 @@ pub struct SeenEni {
     pub description: String,
     /// Tags.
     pub tags: BTreeMap<String, String>,
+    /// Security groups.
+    pub groups: BTreeSet<SecurityGroupId>,
     /// What kind of interface it is.
     pub kind: InterfaceKind,
     /// Where it is attached, if it is.

@@ -51,16 +51,11 @@ impl State {
         if slots.iter().collect::<std::collections::BTreeSet<_>>().len() != slots.len() {
             wrong.push(format!("two ENIs have the same slot: {slots:?}"));
         }
-        if let Some(facts) = &self.facts {
-            for eni in self.enis.values() {
-                let places = eni.addresses.places();
-                if places > facts.limits.secondary() {
-                    wrong.push(format!(
-                        "{} has {places} addresses and prefixes, the type allows {}",
-                        eni.record.id,
-                        facts.limits.secondary()
-                    ));
-                }
+        if let Some(limits) = self.facts.as_ref().and_then(|facts| facts.limits) {
+            let (places, allowed) = (|eni: &crate::Eni| eni.addresses.places(), limits.secondary());
+            for eni in self.enis.values().filter(|eni| places(eni) > allowed) {
+                let (id, places) = (&eni.record.id, places(eni));
+                wrong.push(format!("{id} has {places} addresses and prefixes, the type allows {allowed}"));
             }
         }
         wrong

@@ -2,13 +2,13 @@
 //!
 //! Owns the states and what can be derived from one ENI alone. Never decides a transition.
 
-use std::{fmt, net::Ipv4Addr};
+use std::{collections::BTreeSet, fmt, net::Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Address, Addresses, AttachmentId, Block, BootTime, Call, CallId, DeviceIndex, EniId, Generation, LeaseKey, Mac,
-    Pod, Prefix, PrefixState, Slot, SubnetId, Tally, Token,
+    Pod, Prefix, PrefixState, SecurityGroupId, Slot, SubnetId, Tally, Token,
 };
 
 /// An ENI without its addresses, as the ledger has it.
@@ -32,6 +32,9 @@ pub struct EniRecord {
     /// Its subnet is not for pods (`kubernetes.io/role/cni=0`): no new leases, and what has none goes.
     #[serde(default)]
     pub excluded: bool,
+    /// Its security groups when it came into the pool, or those that we gave it since.
+    #[serde(default)]
+    pub groups: BTreeSet<SecurityGroupId>,
     /// Where it stands.
     pub state: EniState,
     /// Its attachment, from the moment EC2 names it.

@@ -105,14 +105,17 @@ impl State {
         figures.push(figure("short", n.short, self.short_from(&n)));
         figures.push(figure("over", n.over, self.over_from()));
         match &self.facts {
-            Some(facts) => {
-                let (limit, why) = self.eni_limit(facts);
+            Some(_) => {
+                let (limit, why) = self.eni_limit();
                 let from = match why {
                     Refusal::PolicyCap { setting } => setting,
                     _ if self.learnt_enis.is_some_and(|learnt| learnt == limit) => "EC2 refused more".to_owned(),
+                    _ if self.limits_missing().is_some() => {
+                        "what the instance has; its type's limits are not known".to_owned()
+                    }
                     _ => "the instance type".to_owned(),
                 };
-                let each = facts.limits.secondary();
+                let each = self.limits().secondary();
                 let here = self.enis.len();
                 figures.push(figure(
                     "enis at most",
@@ -213,6 +216,7 @@ fn doing(call: &Call) -> String {
         Call::CreateEni { ask, subnet, .. } => format!("creating an ENI with {ask} in {subnet}"),
         Call::Attach { eni, device, .. } => format!("attaching {eni} as device {}", device.0),
         Call::Protect { eni, .. } => format!("marking {eni} to be deleted with the instance"),
+        Call::SetGroups { eni, .. } => format!("giving {eni} the primary ENI's security groups"),
         Call::Assign { eni, ask } => format!("assigning {ask} to {eni}"),
         Call::Unassign { eni, addresses, prefixes } if prefixes.is_empty() => {
             format!("giving {} addresses of {eni} back", addresses.len())

@@ -104,10 +104,13 @@ impl State {
 
     /// What to ask for.
     fn growth(&self, now: BootTime, facts: &NodeFacts, numbers: &Numbers) -> Growth {
-        let mut growth = Growth::default();
+        let mut growth = Growth { held: self.limits_missing(), ..Growth::default() };
+        if growth.held.is_some() {
+            return growth;
+        }
         let mut missing = Missing { addresses: numbers.short, prefixes: numbers.short_prefixes };
-        self.fill(now, facts, None, &mut missing, &mut growth);
-        let each = facts.limits.secondary();
+        self.fill(now, None, &mut missing, &mut growth);
+        let each = self.limits().secondary();
         for intent in self.intents.values() {
             if let Call::CreateEni { ask, subnet, .. } = &intent.call {
                 missing.take(self.whole_ask(now, subnet, each.saturating_sub(ask.places()), &missing));
@@ -126,7 +129,7 @@ impl State {
             growth.held = Some(held.clone());
             return growth;
         }
-        let (limit, over_limit) = self.eni_limit(facts);
+        let (limit, over_limit) = self.eni_limit();
         let mut enis = count(self.enis.values().filter(|eni| eni.record.state != EniState::Leaving).count())
             + count(self.intents.values().filter(|intent| matches!(intent.call, Call::CreateEni { .. })).count());
         if enis >= limit {
@@ -166,26 +169,19 @@ impl State {
     }
 
     /// What the other ENIs would be asked for so that this one can go; `None`: they have no room for it.
-    pub(crate) fn moved_off(&self, now: BootTime, facts: &NodeFacts, id: &EniId) -> Option<Vec<(EniId, Ask)>> {
+    pub(crate) fn moved_off(&self, now: BootTime, id: &EniId) -> Option<Vec<(EniId, Ask)>> {
         let rest = self.numbers_without(now, std::slice::from_ref(id));
         let mut growth = Growth::default();
         let mut missing = Missing { addresses: rest.short, prefixes: rest.short_prefixes };
-        self.fill(now, facts, Some(id), &mut missing, &mut growth);
+        self.fill(now, Some(id), &mut missing, &mut growth);
         let asked: u32 = growth.assigns.iter().map(|(_, ask)| ask.addresses()).sum();
         (missing.is_nothing() && growth.held.is_none() && asked >= rest.short).then_some(growth.assigns)
     }
 
     /// Fills the ENIs that have room, but for one of them.
-    fn fill(
-        &self,
-        now: BootTime,
-        facts: &NodeFacts,
-        without: Option<&EniId>,
-        missing: &mut Missing,
-        growth: &mut Growth,
-    ) {
+    fn fill(&self, now: BootTime, without: Option<&EniId>, missing: &mut Missing, growth: &mut Growth) {
         let assign_held = self.pauses.reason(&Scope::Action(Action::AssignPrivateIpAddresses), now);
-        for (eni, room) in self.room(facts) {
+        for (eni, room) in self.room() {
             if missing.is_nothing() {
                 return;
             }
@@ -249,8 +245,8 @@ impl State {
     }
 
     /// ENIs that can hold more and how many places they have, attached ones first, by slot.
-    fn room(&self, facts: &NodeFacts) -> Vec<(&Eni, u32)> {
-        let most = facts.limits.secondary();
+    fn room(&self) -> Vec<(&Eni, u32)> {
+        let most = self.limits().secondary();
         let mut room: Vec<_> = self
             .enis
             .values()

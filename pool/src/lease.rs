@@ -207,7 +207,8 @@ impl State {
         if self.stopping {
             return Hope::None;
         }
-        let starting = self.facts.is_none() && self.facts_missing.is_none();
+        let known = self.facts.as_ref().is_some_and(|facts| facts.limits.is_some());
+        let starting = !known && self.facts_missing.is_none();
         let reading = self.reads.values().any(|read| !matches!(read, Call::Leaked { .. } | Call::Instances { .. }));
         // What is being given back makes room for what can be had instead.
         let asking = self.intents.values().any(|intent| {

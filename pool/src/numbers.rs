@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Ask, BootTime, Call, Eni, EniId, NodeFacts, Prefix, Refusal, State, Warm, pause::Scope};
+use crate::{Ask, BootTime, Call, Eni, EniId, Prefix, State, Warm, pause::Scope};
 
 /// Cooling addresses due within this time count as supply, else churn would assign and unassign for ever.
 const SOON: Duration = Duration::from_secs(5);
@@ -153,7 +153,7 @@ impl State {
     pub(crate) fn warm_eni_addresses(&self) -> u32 {
         match (self.policy.warm, &self.facts) {
             (Warm::Enis(0), _) => 1,
-            (Warm::Enis(enis), Some(facts)) => enis.saturating_mul(facts.limits.secondary()),
+            (Warm::Enis(enis), Some(_)) => enis.saturating_mul(self.limits().secondary()),
             _ => 0,
         }
     }
@@ -161,15 +161,6 @@ impl State {
     /// Single addresses count on this ENI: they are what is wanted, or its subnet had no prefixes a while ago.
     pub(crate) fn single_fits(&self, eni: &Eni, now: BootTime) -> bool {
         !self.policy.prefixes || self.pauses.failed_lately(&Scope::Prefixes(eni.record.subnet.clone()), now)
-    }
-
-    /// How many ENIs there may be, and what to say when that is reached.
-    pub(crate) fn eni_limit(&self, facts: &NodeFacts) -> (u32, Refusal) {
-        let allowed = facts.limits.enis.min(self.learnt_enis.unwrap_or(u32::MAX));
-        match self.policy.max_eni {
-            Some(most) if most < allowed => (most, Refusal::PolicyCap { setting: format!("MAX_ENI={most}") }),
-            _ => (allowed, Refusal::EniLimit { limit: allowed }),
-        }
     }
 }
 

@@ -17,6 +17,8 @@ pub(crate) enum Scope {
     Prefixes(SubnetId),
     /// Calls about this ENI.
     Eni(EniId),
+    /// Setting this ENI's security groups.
+    Groups(EniId),
 }
 
 /// From the first failure to the longest wait.
@@ -104,9 +106,15 @@ impl Pauses {
                 Scope::Subnet(subnet) => format!("growing in {subnet}"),
                 Scope::Prefixes(subnet) => format!("assigning prefixes in {subnet}"),
                 Scope::Eni(eni) => eni.to_string(),
+                Scope::Groups(eni) => format!("setting the security groups of {eni}"),
             };
             (what, until, reason)
         })
+    }
+
+    /// Why something failed where nothing has worked since, whether or not it is tried again by now.
+    pub fn reasons(&self) -> impl Iterator<Item = &Refusal> {
+        self.0.values().map(|pause| &pause.reason)
     }
 
     /// When each pause ends, and what it entails.

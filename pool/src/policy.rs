@@ -114,8 +114,8 @@ pub struct NodeFacts {
     pub zone: String,
     /// Its security groups, which new ENIs get.
     pub groups: Vec<SecurityGroupId>,
-    /// What the type allows.
-    pub limits: Limits,
+    /// What the type allows; `None` while that is not known: then the pool neither grows nor gives anything back.
+    pub limits: Option<Limits>,
 }
 
 /// What EC2 allows an instance of this type.

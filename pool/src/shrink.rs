@@ -11,6 +11,10 @@ use crate::{
 impl State {
     /// Gives surplus back once it has been there for long enough. `held`: why the pool could not grow a moment ago.
     pub(crate) fn plan_shrink(&mut self, now: Now, held: Option<&Refusal>) {
+        if self.limits_missing().is_some() {
+            self.surplus = None;
+            return;
+        }
         let enis = self.spare_enis(now.at);
         let blocks = self.spare_blocks(now.at, &enis, held);
         let moves = if enis.is_empty() && blocks.is_empty() { self.spare_by_moving(now.at) } else { Vec::new() };
@@ -65,13 +69,12 @@ impl State {
 
     /// An ENI that holds nothing but what the others have room for: they are filled first, then it is spare.
     fn spare_by_moving(&self, now: BootTime) -> Vec<(EniId, Ask)> {
-        let Some(facts) = &self.facts else { return Vec::new() };
         let held_back = self.draining && !self.policy.manage_unschedulable;
         if held_back || !self.waiting.is_empty() || !self.intents.is_empty() {
             return Vec::new();
         }
         let idle = self.enis.values().filter(|eni| self.may_drain(now, eni)).max_by_key(|eni| eni.record.slot);
-        idle.and_then(|eni| self.moved_off(now, facts, &eni.record.id)).unwrap_or_default()
+        idle.and_then(|eni| self.moved_off(now, &eni.record.id)).unwrap_or_default()
     }
 
     /// Ours, and no pod has or had a moment ago an address of it.

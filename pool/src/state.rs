@@ -285,6 +285,9 @@ impl State {
 
     fn learn(&mut self, facts: NodeFacts) {
         self.facts_missing = None;
+        // The instance's type stays what it is while the node runs.
+        let known = self.facts.as_ref().filter(|known| known.instance == facts.instance).and_then(|known| known.limits);
+        let facts = NodeFacts { limits: facts.limits.or(known), ..facts };
         if self.facts.as_ref() != Some(&facts) {
             self.facts = Some(facts);
             self.touch(Key::Facts);
@@ -342,6 +345,7 @@ impl State {
         self.plan_shrink(now, held.as_ref());
         self.plan_growth(now);
         self.plan_lifecycle(now);
+        self.plan_groups(now.at);
         self.plan_leaked(now);
     }
 

@@ -35,6 +35,10 @@ enum Happening {
     TakeAll,
     /// All that the other subnet has is taken, or given back.
     Exhaust(bool),
+    /// The primary ENI gets other security groups.
+    Groups(u8),
+    /// The daemon starts again where nobody tells it the type's limits.
+    LimitsUnknown,
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
@@ -65,6 +69,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => any::<bool>().prop_map(|ours| Happening::AttachedByHand { ours }),
         1 => Just(Happening::TakeAll),
         2 => any::<bool>().prop_map(Happening::Exhaust),
+        1 => (0..4u8).prop_map(Happening::Groups),
+        1 => Just(Happening::LimitsUnknown),
     ]
 }
 
@@ -184,6 +190,11 @@ proptest! {
                         }
                     }
                 }
+                Happening::Groups(n) => {
+                    world.groups = (0..=n % 2).map(|group| format!("sg-{}", n + group).as_str().into()).collect();
+                    world.facts();
+                }
+                Happening::LimitsUnknown => world.crash_without_limits(),
                 Happening::Exhaust(now) => world.subnet("subnet-2").free = if now { 0 } else { 10 },
             }
             let free = world.state.available();
@@ -192,6 +203,7 @@ proptest! {
 
         // Faults stop: the pool comes to rest, and one plan is enough.
         world.event(Event::Foreign(BTreeSet::new()));
+        world.facts();
         for _ in 0..12 {
             world.settle();
             world.later(Duration::from_mins(1));
@@ -218,6 +230,12 @@ proptest! {
             addresses.sort();
             there.sort();
             prop_assert_eq!(addresses, there);
+        }
+
+        // The ENIs that we made follow the primary ENI's security groups.
+        let groups: BTreeSet<_> = world.groups.iter().cloned().collect();
+        for ours in world.state.enis().filter(|eni| eni.record.created) {
+            prop_assert_eq!(&world.enis[ours.record.id.as_str()].groups, &groups);
         }
 
         // Everything that can be leased is.

@@ -24,7 +24,7 @@ fn holding(settings: &Settings, store: Store) -> Numbers {
         vpc: "vpc-1".into(),
         zone: "us-west-2a".to_owned(),
         groups: Vec::new(),
-        limits: settings.limits(),
+        limits: Some(settings.limits()),
     })];
     let (mut blocks, mut pods) = (store.blocks, store.assigned);
     for eni in 0..store.enis {
@@ -39,6 +39,7 @@ fn holding(settings: &Settings, store: Store) -> Numbers {
             created: eni > 0,
             tagged: eni > 0,
             excluded: false,
+            groups: std::collections::BTreeSet::new(),
             state: EniState::Ready,
             attachment: Some(Attached { id: "a".into(), device: DeviceIndex(eni), card: 0 }),
             slot: Slot::new(number + 1),

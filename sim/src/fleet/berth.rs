@@ -134,7 +134,7 @@ async fn metadata(region: Arc<Region>, node: usize, wire: Arc<Wire>, handle: Han
         vpc: primary.vpc.as_str().into(),
         zone: zone.expect("the node's instance was launched"),
         groups: Vec::new(),
-        limits,
+        limits: Some(limits),
     }));
 }
 

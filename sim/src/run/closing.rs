@@ -161,8 +161,8 @@ impl World {
             .filter(|(_, eni)| eni.attachment.as_ref().is_some_and(|at| at.instance == instance))
             .collect();
         let subnets = self.vpc.subnets.iter();
-        let most = machine.facts.limits.enis.min(machine.policy.max_eni.unwrap_or(u32::MAX));
-        let places = usize::try_from(machine.facts.limits.addresses_per_eni).unwrap_or(usize::MAX);
+        let most = machine.limits().enis.min(machine.policy.max_eni.unwrap_or(u32::MAX));
+        let places = usize::try_from(machine.limits().addresses_per_eni).unwrap_or(usize::MAX);
         let ours = |id: &String| {
             let room = enis.iter().any(|(_, eni)| eni.subnet == *id && eni.holding.slots() < places);
             let new = machine.policy.subnet_discovery || id == machine.facts.subnet.as_str();
@@ -175,7 +175,7 @@ impl World {
             Refusal::SubnetExhausted { .. } => free <= 1 || self.meddled,
             // Nobody says that an ENI of others has gone.
             Refusal::EniLimit { .. } if self.meddled => true,
-            Refusal::EniLimit { limit } => attached >= machine.facts.limits.enis.min(*limit),
+            Refusal::EniLimit { limit } => attached >= machine.limits().enis.min(*limit),
             Refusal::PolicyCap { .. } => {
                 machine.policy.max_eni.is_some_and(|most| attached >= most) || machine.policy.max_pods.is_some()
             }

@@ -156,7 +156,7 @@ fn machine(scenario: &Scenario, vpc: &Vpc, instance: &str) -> Machine {
         vpc: primary.vpc.as_str().into(),
         zone: vpc.subnets[&primary.subnet].zone.clone(),
         groups: Vec::new(),
-        limits: Limits { enis: limits.cards[0].min(limits.enis), addresses_per_eni: limits.ipv4_per_eni },
+        limits: Some(Limits { enis: limits.cards[0].min(limits.enis), addresses_per_eni: limits.ipv4_per_eni }),
     };
     Machine {
         instance: instance.into(),

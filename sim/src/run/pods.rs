@@ -199,9 +199,7 @@ impl World {
             | Refusal::Denied { .. }
             | Refusal::CloudError { .. }
             | Refusal::CloudUnreachable { .. } => said(refusal.name()),
-            Refusal::EniLimit { limit } => {
-                *limit == machine.facts.limits.enis || machine.reasons.contains_key("EniLimit")
-            }
+            Refusal::EniLimit { limit } => *limit == machine.limits().enis || machine.reasons.contains_key("EniLimit"),
             Refusal::CoolingDown { .. } => machine.disk.values().any(
                 |entry| matches!(entry, pool::Entry::Address(_, _, pool::Address::Cooling { until }) if *until > now),
             ),

@@ -38,6 +38,10 @@ pub(crate) fn request(call: &Call) -> Request {
             eni: eni.to_string(),
             attribute: EniAttribute::DeleteOnTermination { attachment: attachment.to_string(), delete: true },
         },
+        Call::SetGroups { eni, groups } => Request::ModifyNetworkInterfaceAttribute {
+            eni: eni.to_string(),
+            attribute: EniAttribute::Groups(groups.iter().map(ToString::to_string).collect()),
+        },
         Call::Assign { eni, ask } => {
             Request::AssignPrivateIpAddresses { eni: eni.to_string(), wanted: wanted(*ask), allow_reassignment: false }
         }
@@ -156,6 +160,7 @@ fn seen(eni: &NetworkInterface) -> SeenEni {
         prefixes: eni.prefixes.iter().copied().filter_map(prefix).collect(),
         description: eni.description.clone(),
         tags: eni.tags.clone(),
+        groups: eni.groups.iter().map(|(id, _)| id.as_str().into()).collect(),
         kind: match eni.interface_type {
             InterfaceType::Trunk => InterfaceKind::Trunk,
             InterfaceType::EfaOnly => InterfaceKind::EfaOnly,

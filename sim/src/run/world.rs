@@ -10,7 +10,7 @@ use std::{
 };
 
 use node::Handle;
-use pool::{Block, BootTime, Entry, InstanceId, Key, LeaseKey, NodeFacts, Pod, Policy, WantedEni};
+use pool::{Block, BootTime, Entry, InstanceId, Key, LeaseKey, Limits, NodeFacts, Pod, Policy, WantedEni};
 use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 
 use super::{
@@ -75,6 +75,13 @@ pub(crate) struct Machine {
     pub(crate) handle: Option<Handle>,
     /// When reasons for refusals were last seen.
     pub(crate) reasons: BTreeMap<&'static str, BootTime>,
+}
+
+impl Machine {
+    /// What its type allows.
+    pub(crate) fn limits(&self) -> Limits {
+        self.facts.limits.expect("a scenario knows its types")
+    }
 }
 
 /// Everything but time.

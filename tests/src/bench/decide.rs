@@ -175,7 +175,7 @@ impl Node {
             vpc: "vpc-0123456789abcdef0".into(),
             zone: "us-west-2a".to_owned(),
             groups: vec!["sg-0123456789abcdef0".into()],
-            limits: Limits { enis: u32::from(ENIS), addresses_per_eni: u32::from(size.places) + 1 },
+            limits: Some(Limits { enis: u32::from(ENIS), addresses_per_eni: u32::from(size.places) + 1 }),
         };
         let now = Now { at: BootTime(Duration::from_secs(100)), wall: 1_700_000_000, luck: 0 };
         let enis = (0..ENIS).map(|number| seen(&facts, size, number)).collect();
@@ -265,6 +265,7 @@ fn seen(facts: &NodeFacts, size: Size, number: u8) -> SeenEni {
         prefixes: (0..prefixes).filter_map(|at| Prefix::new(place(at, Prefix::SIZE))).collect(),
         description: if number == 0 { String::new() } else { format!("aws-K8S-{}", facts.instance) },
         tags: BTreeMap::from([("node.k8s.amazonaws.com/instance_id".to_owned(), facts.instance.to_string())]),
+        groups: facts.groups.iter().cloned().collect(),
         kind: InterfaceKind::Interface,
         attachment: Some(SeenAttachment {
             id: format!("eni-attach-0123456789abcde{number:02x}").into(),

@@ -12,7 +12,7 @@ impl World {
             return Err(fault(*kind));
         }
         match call {
-            Call::CreateEni { token, subnet, ask, description, tags, .. } => {
+            Call::CreateEni { token, subnet, ask, description, tags, groups } => {
                 if let Some(id) = self.tokens.get(token.as_str()) {
                     return Ok(Answer::Created(self.enis[id].clone()));
                 }
@@ -30,6 +30,7 @@ impl World {
                     prefixes,
                     description: description.clone(),
                     tags: tags.clone(),
+                    groups: groups.iter().cloned().collect(),
                     kind: InterfaceKind::Interface,
                     attachment: None,
                 };
@@ -67,6 +68,12 @@ impl World {
                 if let Some(attachment) = &mut seen.attachment {
                     attachment.delete_on_termination = true;
                 }
+                Ok(Answer::Done)
+            }
+            Call::SetGroups { eni, groups } => {
+                assert!(!groups.is_empty(), "{eni} cannot be without groups");
+                let seen = self.enis.get_mut(eni.as_str()).ok_or_else(|| fault(Kind::Gone))?;
+                seen.groups = groups.iter().cloned().collect();
                 Ok(Answer::Done)
             }
             Call::Assign { eni, ask } => {

@@ -61,6 +61,8 @@ pub struct World {
     pub looks: Vec<Call>,
     pub enis: BTreeMap<String, SeenEni>,
     pub limits: Limits,
+    /// The primary ENI's security groups, as metadata has them.
+    pub groups: Vec<pool::SecurityGroupId>,
     /// How many ENIs EC2 lets the instance have, whatever the facts say.
     pub enis_allowed: u32,
     /// How often EC2 said that the instance or an ENI has enough.
@@ -110,6 +112,7 @@ impl World {
             prefixes: Vec::new(),
             description: String::new(),
             tags: BTreeMap::new(),
+            groups: BTreeSet::from(["sg-1".into()]),
             kind: InterfaceKind::Interface,
             attachment: Some(SeenAttachment {
                 id: "eni-attach-0".into(),
@@ -130,6 +133,7 @@ impl World {
             looks: Vec::new(),
             enis: BTreeMap::from([(PRIMARY.to_owned(), primary)]),
             limits,
+            groups: vec!["sg-1".into()],
             enis_allowed: limits.enis,
             over_limit: 0,
             subnets,
@@ -160,8 +164,8 @@ impl World {
             subnet: SUBNET.into(),
             vpc: "vpc-1".into(),
             zone: "us-west-2a".to_owned(),
-            groups: vec!["sg-1".into()],
-            limits: self.limits,
+            groups: self.groups.clone(),
+            limits: Some(self.limits),
         };
         self.event(Event::Facts(facts));
     }
@@ -286,6 +290,18 @@ impl World {
         let wrong = self.state.check();
         assert!(wrong.is_empty(), "after a restart: {wrong:#?}");
         self.facts();
+    }
+
+    /// The same, where nobody tells the daemon the type's limits: it may have them in its ledger.
+    pub fn crash_without_limits(&mut self) {
+        self.open.clear();
+        self.links.clear();
+        let facts = self.state.facts().cloned();
+        self.state = State::restore(self.policy.clone(), self.now(), self.ledger.values().cloned());
+        self.carried = self.state.wanted();
+        if let Some(facts) = facts {
+            self.event(Event::Facts(NodeFacts { limits: None, ..facts }));
+        }
     }
 
     /// The same with other settings.
