@@ -40,14 +40,15 @@ def create_network_interface(call: Call) -> Answer:
     groups = region.groups(subnet.vpc, call.params.items("Groups"))
     call.refuse_dry_run()
 
-    def make() -> Eni:
+    def make() -> str:
         eni = region.world.create(subnet, groups, wanted)
         tags = params.tags_for("network-interface", call.params.items("TagSpecifications"))
         if tags:
             region.backend.create_tags([eni.id], tags)
-        return eni
+        return eni.id
 
-    eni = call.once("CreateNetworkInterface", make)
+    # Guess: a token whose ENI is gone meanwhile answers NotFound.
+    eni = region.world.eni(call.once("CreateNetworkInterface", make))
     return {"NetworkInterface": region.described(eni), "ClientToken": call.params.text("ClientToken")}
 
 

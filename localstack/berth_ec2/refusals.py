@@ -7,7 +7,7 @@ quoted them. The same list is that of the embedded EC2; the two never differ in 
 from collections.abc import Iterable
 
 
-class Refusal(Exception):  # noqa: N818 -- no error of ours
+class Refusal(Exception):
     """EC2 says no. Nothing has happened."""
 
     def __init__(self, code: str, message: str, status: int = 400):

@@ -1,50 +1,75 @@
-"""Runs every check against one endpoint and prints what was seen where it is not what was expected."""
+"""Runs a table of checks against one endpoint and prints what was seen where it is not what was expected."""
 
 import argparse
 import importlib
+import json
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-from ec2_checks.region import CHECKS, Mismatch, Region, read_table
+from ec2_checks.region import CHECKS, Mismatch, Region
+from ec2_checks.table import IPV6, WHOLE, Line, read
 
-SUBJECTS = ["networks", "launches", "interfaces", "interface_types", "attachments", "addresses", "prefixes"]
+SUBJECTS = ["networks", "launches", "interfaces", "interface_types", "attachments", "addresses", "prefixes", "ipv6"]
 
 
 def main() -> int:
     options = argparse.ArgumentParser(prog="ec2_checks", description=__doc__)
     options.add_argument("--endpoint", required=True, help="where EC2 answers, as a URL")
+    options.add_argument(
+        "--table",
+        choices=["all", "stock", "ipv6"],
+        default="all",
+        help="all: checks.tsv; stock: those of it that LocalStack passes without our package; ipv6: ipv6.tsv",
+    )
     options.add_argument("--only", default="", help="run the checks whose id contains this")
     options.add_argument("--verbose", action="store_true", help="name the checks that pass, too")
     options.add_argument("--at-once", type=int, default=8, help="how many checks run at the same time")
+    options.add_argument("--json", type=Path, help="a file for the verdicts, for ec2_checks.compare")
     arguments = options.parse_args()
 
     for subject in SUBJECTS:
         importlib.import_module(f"ec2_checks.{subject}")
-    table = read_table()
-    if set(table) != set(CHECKS):
-        print(f"checks.tsv and the code differ: {sorted(set(table) ^ set(CHECKS))}", file=sys.stderr)
+    whole, ipv6 = read(WHOLE), read(IPV6)
+    if set(whole) | set(ipv6) != set(CHECKS):
+        print(f"the tables and the code differ: {sorted((set(whole) | set(ipv6)) ^ set(CHECKS))}", file=sys.stderr)
         return 2
+    table = {
+        "all": whole,
+        "stock": {name: line for name, line in whole.items() if line.stock},
+        "ipv6": ipv6,
+    }[arguments.table]
 
-    region = Region(arguments.endpoint)
-    chosen = [name for name in CHECKS if arguments.only in name]
     started = time.monotonic()
-    # EC2's transitions take time; checks that wait for them need not wait for each other.
-    with ThreadPoolExecutor(max_workers=arguments.at_once) as pool:
-        verdicts = dict(zip(chosen, pool.map(lambda name: verdict(CHECKS[name], region), chosen)))
+    verdicts = run(arguments.endpoint, [name for name in table if arguments.only in name], arguments.at_once)
+    report(table, verdicts, verbose=arguments.verbose)
+    failed = sum(1 for failure in verdicts.values() if failure)
+    print(f"{len(verdicts) - failed} passed, {failed} failed in {time.monotonic() - started:.1f} s")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(verdicts, indent=1), encoding="utf-8")
+    return 0 if failed == 0 and verdicts else 1
+
+
+def run(endpoint: str, chosen: list[str], at_once: int) -> dict[str, str | None]:
+    """What is wrong, or nothing, by check. EC2's transitions take time; checks that wait for them need not wait for each
+    other."""
+    region = Region(endpoint)
+    with ThreadPoolExecutor(max_workers=at_once) as pool:
+        return dict(zip(chosen, pool.map(lambda name: verdict(CHECKS[name], region), chosen), strict=True))
+
+
+def report(table: dict[str, Line], verdicts: dict[str, str | None], *, verbose: bool) -> None:
     for name, failure in verdicts.items():
         line = table[name]
         if failure:
             print(f"FAIL {name} ({line.action}, {line.source}): {line.what}\n     {failure}")
-        elif arguments.verbose:
+        elif verbose:
             print(f"ok   {name}")
-    failed = sum(1 for failure in verdicts.values() if failure)
-    passed = len(verdicts) - failed
-    print(f"{passed} passed, {failed} failed in {time.monotonic() - started:.1f} s")
-    return 0 if failed == 0 and passed > 0 else 1
 
 
-def verdict(check, region) -> str | None:
+def verdict(check: Callable[[Region], None], region: Region) -> str | None:
     """What is wrong, or nothing. A check that breaks is a check that failed; the others still count."""
     try:
         check(region)

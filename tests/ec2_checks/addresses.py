@@ -201,9 +201,7 @@ def unassign_list_with_one_foreign_unassigns_nothing(region):
     eni = region.available(subnet)
     new = region.assign(eni, SecondaryPrivateIpAddressCount=2)
     with refused("InvalidParameterValue"):
-        region.client.unassign_private_ip_addresses(
-            NetworkInterfaceId=eni, PrivateIpAddresses=[new[0], str(block[250])]
-        )
+        region.client.unassign_private_ip_addresses(NetworkInterfaceId=eni, PrivateIpAddresses=[new[0], str(block[250])])
     expect("secondaries", set(secondaries(region.eni(eni))), set(new))
 
 
@@ -218,6 +216,4 @@ def unassign_primary(region):
 @check
 def unassign_from_unknown(region):
     with refused("InvalidNetworkInterfaceID.NotFound"):
-        region.client.unassign_private_ip_addresses(
-            NetworkInterfaceId=f"eni-{NOBODY}", PrivateIpAddresses=["10.0.0.4"]
-        )
+        region.client.unassign_private_ip_addresses(NetworkInterfaceId=f"eni-{NOBODY}", PrivateIpAddresses=["10.0.0.4"])

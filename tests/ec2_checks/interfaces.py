@@ -257,16 +257,19 @@ def describe_sweep_finds_what_is_left_over(region):
     made(Description="somebody else's")
     made(**tagged("network-interface", **{"cluster.k8s.amazonaws.com/name": cluster}))
     region.attach(made(), region.running(subnet))
-    seen, arguments = [], {
-        "MaxResults": 5,
-        "Filters": [
-            named("tag-key", "node.k8s.amazonaws.com/instance_id"),
-            named("tag:cluster.k8s.amazonaws.com/name", cluster),
-            named("status", "available"),
-            named("vpc-id", region.vpc),
-            named("description", "aws-K8S-*"),
-        ],
-    }
+    seen, arguments = (
+        [],
+        {
+            "MaxResults": 5,
+            "Filters": [
+                named("tag-key", "node.k8s.amazonaws.com/instance_id"),
+                named("tag:cluster.k8s.amazonaws.com/name", cluster),
+                named("status", "available"),
+                named("vpc-id", region.vpc),
+                named("description", "aws-K8S-*"),
+            ],
+        },
+    )
     while True:
         answer = region.client.describe_network_interfaces(**arguments)
         seen += [one["NetworkInterfaceId"] for one in answer["NetworkInterfaces"]]

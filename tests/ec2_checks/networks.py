@@ -156,9 +156,9 @@ def group_name_taken(region):
 
 @check
 def vpc_comes_with_a_default_group(region):
-    found = region.client.describe_security_groups(
-        Filters=[named("vpc-id", region.vpc), named("group-name", "default")]
-    )["SecurityGroups"]
+    found = region.client.describe_security_groups(Filters=[named("vpc-id", region.vpc), named("group-name", "default")])[
+        "SecurityGroups"
+    ]
     expect("default groups", len(found), 1)
 
 

@@ -1,20 +1,18 @@
 """What the checks are written with: a region to try things in, and how to say what is expected of it."""
 
-import csv
 import ipaddress
 import itertools
-import pathlib
 import re
 import time
 import uuid
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 
-CHECKS = {}
+CHECKS: dict[str, Callable[["Region"], None]] = {}
 REGION = "us-west-2"
 IMAGE = "ami-0123456789abcdef0"
 PATIENCE = 15.0
@@ -24,21 +22,6 @@ NOBODY = "0123456789abcdef0"
 
 class Mismatch(Exception):
     """Something is not as EC2 has it."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of checks.tsv."""
-
-    action: str
-    what: str
-    source: str
-
-
-def read_table() -> dict[str, Line]:
-    with open(pathlib.Path(__file__).with_name("checks.tsv"), newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file, delimiter="\t"))
-    return {name: Line(action, what, source) for name, action, what, source in rows[1:]}
 
 
 def check(function):
@@ -149,15 +132,11 @@ class Region:
 
     def subnet_and_block(self, prefix: int = 24, zone: str = "a", **more):
         block = ipaddress.ip_network(f"10.0.{next(self._blocks)}.0/{prefix}")
-        made = self.client.create_subnet(
-            VpcId=self.vpc, CidrBlock=str(block), AvailabilityZone=REGION + zone, **more
-        )
+        made = self.client.create_subnet(VpcId=self.vpc, CidrBlock=str(block), AvailabilityZone=REGION + zone, **more)
         return made["Subnet"]["SubnetId"], block
 
     def group(self, **more) -> str:
-        made = self.client.create_security_group(
-            GroupName=token(), Description="for a check", VpcId=self.vpc, **more
-        )
+        made = self.client.create_security_group(GroupName=token(), Description="for a check", VpcId=self.vpc, **more)
         return made["GroupId"]
 
     def free(self, subnet: str) -> int:
@@ -165,9 +144,7 @@ class Region:
 
     def launch(self, subnet: str | None, instance_type: str = "m5.large", **more) -> dict:
         where = {"SubnetId": subnet} if subnet else {}
-        made = self.client.run_instances(
-            ImageId=IMAGE, MinCount=1, MaxCount=1, InstanceType=instance_type, **where, **more
-        )
+        made = self.client.run_instances(ImageId=IMAGE, MinCount=1, MaxCount=1, InstanceType=instance_type, **where, **more)
         return made["Instances"][0]
 
     def instance(self, instance: str) -> dict:
@@ -192,9 +169,7 @@ class Region:
         return found["NetworkInterfaces"][0]
 
     def attach(self, eni: str, instance: str, index: int = 1, **more) -> str:
-        made = self.client.attach_network_interface(
-            NetworkInterfaceId=eni, InstanceId=instance, DeviceIndex=index, **more
-        )
+        made = self.client.attach_network_interface(NetworkInterfaceId=eni, InstanceId=instance, DeviceIndex=index, **more)
         return made["AttachmentId"]
 
     def attached(self, eni: str, instance: str, index: int = 1, **more) -> str:
