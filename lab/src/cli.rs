@@ -100,6 +100,9 @@ enum Command {
         /// Not the lab's EC2, but one that `lab ec2` serves here, as 127.0.0.1:4566
         #[arg(long)]
         at: Option<SocketAddr>,
+        /// Print what is asked for as JSON
+        #[arg(long)]
+        json: bool,
         #[command(subcommand)]
         fault: fault::Order,
     },
@@ -194,7 +197,9 @@ impl Command {
                 let settings = if crowded { settings.crowded() } else { settings };
                 storm::show(storm::Settings { kills, pods, ..settings })
             }
-            Self::Fault { which, at, fault } => fault.send(&which.prefix, at),
+            Self::Fault { which, at, json, fault } => {
+                fault.send(&which.prefix, at, if json { fault::Form::Json } else { fault::Form::Lines })
+            }
         }
     }
 }

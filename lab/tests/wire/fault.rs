@@ -22,7 +22,7 @@ async fn told(at: SocketAddr, words: &str) -> String {
 }
 
 async fn listing(at: SocketAddr) -> Listing {
-    serde_json::from_str(&told(at, "list").await).expect("JSON")
+    serde_json::from_str(&told(at, "--json list").await).expect("JSON")
 }
 
 #[tokio::test]
@@ -87,10 +87,35 @@ async fn every_kind_of_fault_is_ordered_by_a_command() {
 async fn calls_log_and_state_are_shown_by_commands() {
     let lab = Lab::start().await;
     let eni = lab.create_eni().await;
-    assert_eq!(told(lab.ec2, "calls").await.trim(), r#"{"CreateNetworkInterface":1}"#);
-    let log: Vec<LogLine> = serde_json::from_str(&told(lab.ec2, "log").await).expect("JSON");
+    assert_eq!(told(lab.ec2, "--json calls").await.trim(), r#"{"CreateNetworkInterface":1}"#);
+    let log: Vec<LogLine> = serde_json::from_str(&told(lab.ec2, "--json log").await).expect("JSON");
     assert_eq!((log.len(), log[0].outcome.as_str(), &log[0].request["SubnetId"]), (1, "accepted", &lab.subnet));
     assert!(told(lab.ec2, "state").await.contains(&eni), "the EC2 behind the proxy tells it");
+    assert_eq!(told(lab.ec2, "calls").await.trim(), "1  CreateNetworkInterface");
+    let line = told(lab.ec2, "log").await;
+    let subnet = format!("SubnetId={}", lab.subnet);
+    assert!(line.contains("CreateNetworkInterface  accepted") && line.contains(&subnet), "{line}");
+}
+
+#[tokio::test]
+async fn what_goes_wrong_is_listed_as_the_orders_that_make_it_so() {
+    let orders = "latency any 10ms..90ms
+latency AttachNetworkInterface 50ms~1s
+bucket any --burst 20 --refill 200ms
+refuse AssignPrivateIpAddresses RequestLimitExceeded --message \"Request limit exceeded.\" --skip 1 --count 2
+lose any --chance 0.5 --after-effect
+stale DescribeNetworkInterfaces 20s
+metadata lag 5s
+metadata omit eni-1 --reads 2
+reachable false
+metadata reachable false
+";
+    let lab = Lab::start().await;
+    for order in orders.lines() {
+        // A message of several words is for a shell.
+        assert_eq!(told(lab.ec2, &order.replace(" --message \"Request limit exceeded.\"", "")).await, "", "{order}");
+    }
+    assert_eq!(told(lab.ec2, "list").await, orders);
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! `lab fault`: orders to the proxy of a running lab, over its admin path.
 
+mod shown;
+
 use std::{
+    io::{self, Write as _},
     net::{SocketAddr, TcpStream},
     process::ExitCode,
     time::Duration,
@@ -102,7 +105,7 @@ pub(crate) enum Order {
     /// Trouble with instance metadata, on every node
     #[command(subcommand)]
     Metadata(OfMetadata),
-    /// Show everything that goes wrong
+    /// Show everything that goes wrong, each as the order that makes it so
     List,
     /// Back to how the lab began
     Clear,
@@ -118,6 +121,15 @@ pub(crate) enum Order {
         #[arg(action = clap::ArgAction::Set)]
         reachable: bool,
     },
+}
+
+/// How the answer is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// For people.
+    Lines,
+    /// For programs.
+    Json,
 }
 
 /// What metadata does.
@@ -177,7 +189,7 @@ pub(crate) struct When {
 
 impl Order {
     /// Sends it, to a lab or to the proxy at an address, and prints the answer.
-    pub(crate) fn send(&self, prefix: &str, at: Option<SocketAddr>) -> Result<ExitCode> {
+    pub(crate) fn send(&self, prefix: &str, at: Option<SocketAddr>, form: Form) -> Result<ExitCode> {
         let (method, path, body) = self.request();
         let body = body.unwrap_or_default();
         let request = format!(
@@ -193,8 +205,16 @@ impl Order {
             node::request(&netns, EC2_ADDRESS, &request)?
         };
         ensure!((200..300).contains(&status), "{method} {PATH}{path}: {status} {answer}");
-        if !answer.is_empty() {
-            println!("{answer}");
+        let said = match (form, self) {
+            (Form::Lines, Self::List) => shown::list(&answer)?,
+            (Form::Lines, Self::Calls) => shown::calls(&answer)?,
+            (Form::Lines, Self::Log) => shown::log(&answer)?,
+            (Form::Lines, Self::State) => shown::state(&answer)?,
+            _ => answer,
+        };
+        if !said.is_empty() {
+            // A closed pipe is nobody's problem.
+            drop(writeln!(io::stdout(), "{said}"));
         }
         Ok(ExitCode::SUCCESS)
     }
