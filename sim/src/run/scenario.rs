@@ -160,7 +160,7 @@ impl Scenario {
         };
         let policy = policy(&mut luck);
         let second = *luck.one_of(&["10.0.64.0/28", "10.0.64.0/24"]);
-        Self {
+        let drawn = Self {
             seed,
             nodes: if luck.chance(300) { 2 } else { 1 },
             instance_type,
@@ -178,7 +178,19 @@ impl Scenario {
                 _ => Crash::Sometimes(luck.below(200)),
             },
             events: 400,
-        }
+        };
+        if luck.chance(150) { drawn.giving_back() } else { drawn }
+    }
+
+    /// A node that gives back whatever it can at once, dies often, and reads at each start what was a moment ago.
+    fn giving_back(mut self) -> Self {
+        let Policy { warm, cooling, shrink_after, .. } = &mut self.policy;
+        (*warm, *cooling, *shrink_after) = (Warm::Addresses { warm: 1, minimum: 0 }, Duration::ZERO, Duration::ZERO);
+        self.other_policy = None;
+        self.crash = Crash::Sometimes(200);
+        self.faults.stale = if self.faults.hangs > 0 { SETTLES } else { SETTLES * 3 };
+        self.faults.forgets = 0;
+        self
     }
 
     /// A scenario whose daemon dies at most once, at a step to be chosen; short, since it is run once for every step.
