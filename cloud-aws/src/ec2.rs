@@ -6,10 +6,7 @@
 use std::{
     collections::BTreeMap,
     future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
@@ -17,18 +14,15 @@ use aws_config::{BehaviorVersion, Region, meta::region::RegionProviderChain};
 use aws_credential_types::provider::ProvideCredentials;
 use aws_sdk_ec2::{
     Client,
-    config::{
-        ConfigBag, IdentityCache, Intercept, RuntimeComponents, interceptors::BeforeTransmitInterceptorContextRef,
-        retry::RetryConfig, timeout::TimeoutConfig,
-    },
-    error::{BoxError, ProvideErrorMetadata, SdkError},
+    config::{IdentityCache, SharedIdentityCache, retry::RetryConfig, timeout::TimeoutConfig},
+    error::{ProvideErrorMetadata, SdkError},
     types::{InstanceType, NetworkInterfaceAttachmentChanges, ResourceType, Tag, TagSpecification},
 };
-use cloud::{Action, Answer, Call, Cloud, Error};
+use cloud::{Action, Answer, Call, Cloud, Error, Kind};
 use pool::{Ask, Limits};
 use tracing::debug;
 
-use crate::{fault, seen};
+use crate::{fault, seen, transit::Transit};
 
 /// How to reach EC2.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,18 +33,21 @@ pub struct Settings {
     pub endpoint: Option<String>,
     /// Longest time to get a connection, TLS included.
     pub connect_timeout: Duration,
-    /// Longest time for a call, credentials and connection included.
+    /// Longest time for a call, credentials, connection and all pages included.
     pub call_timeout: Duration,
+    /// As many results as a page has at most: 5 to 1000.
+    pub page: u16,
 }
 
 impl Settings {
-    /// 3 s for a connection and 15 s for a call, against the region's own EC2.
+    /// 3 s for a connection and 15 s for a call, pages as long as EC2 gives them, against the region's own EC2.
     pub fn new(region: impl Into<String>) -> Self {
         Self {
             region: region.into(),
             endpoint: None,
             connect_timeout: Duration::from_secs(3),
             call_timeout: Duration::from_secs(15),
+            page: 1000,
         }
     }
 }
@@ -58,7 +55,10 @@ impl Settings {
 /// EC2, one request a call.
 #[derive(Debug, Clone)]
 pub struct Ec2 {
-    pub(crate) client: Client,
+    /// Another one takes its place when EC2 refuses its credentials.
+    client: Arc<RwLock<Client>>,
+    pub(crate) call_timeout: Duration,
+    pub(crate) page: i32,
 }
 
 impl Ec2 {
@@ -84,20 +84,37 @@ impl Ec2 {
         let mut loader = loader
             .region(region)
             .http_client(crate::http::client())
-            // Longer than any call: that credentials do not come in time shows as a call that was not sent in time.
-            .identity_cache(IdentityCache::lazy().load_timeout(settings.call_timeout * 2).build())
+            .identity_cache(no_credentials_yet(settings.call_timeout))
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts);
         if let Some(endpoint) = &settings.endpoint {
             loader = loader.endpoint_url(endpoint);
         }
-        Self { client: Client::new(&loader.load().await) }
+        let client = Client::new(&loader.load().await);
+        Self {
+            client: Arc::new(RwLock::new(client)),
+            call_timeout: settings.call_timeout,
+            page: i32::from(settings.page),
+        }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// EC2 refuses who we say we are: the next call asks for credentials anew, though those in hand claim to be good for hours. The
+    /// connections stay.
+    fn forget_credentials(&self) {
+        let mut client = self.client.write().unwrap_or_else(PoisonError::into_inner);
+        let config = client.config().to_builder().identity_cache(no_credentials_yet(self.call_timeout)).build();
+        *client = Client::from_conf(config);
     }
 
     /// DescribeInstanceTypes: what EC2 allows an instance of this type, on network card 0.
     pub async fn instance_limits(&self, instance_type: &str) -> Result<Limits, Error> {
-        let call = self.client.describe_instance_types().instance_types(InstanceType::from(instance_type));
-        let output = ask(Action::DescribeInstanceTypes, |sent| call.customize().interceptor(sent).send()).await?;
+        let call = self.client().describe_instance_types().instance_types(InstanceType::from(instance_type));
+        let outcome = ask(Action::DescribeInstanceTypes, |sent| call.customize().interceptor(sent).send()).await;
+        let output = outcome.inspect_err(|error| self.heed(error))?;
         let found = output.instance_types();
         let named = found.iter().find(|found| found.instance_type().is_some_and(|name| name.as_str() == instance_type));
         seen::limits(instance_type, named).map_err(|missing| fault::incomplete(Action::DescribeInstanceTypes, &missing))
@@ -106,13 +123,25 @@ impl Ec2 {
 
 impl Cloud for Ec2 {
     async fn call(&self, call: Call) -> Result<Answer, Error> {
+        self.send(call).await.inspect_err(|error| self.heed(error))
+    }
+}
+
+impl Ec2 {
+    fn heed(&self, error: &Error) {
+        if error.kind == Kind::Credentials {
+            self.forget_credentials();
+        }
+    }
+
+    async fn send(&self, call: Call) -> Result<Answer, Error> {
         let action = call.action();
         match call {
             Call::CreateEni { token, subnet, groups, ask: wanted, description, tags } => {
                 let (addresses, prefixes) = counts(wanted);
                 let groups = groups.iter().map(|group| group.as_str().to_owned()).collect();
                 let call = self
-                    .client
+                    .client()
                     .create_network_interface()
                     .client_token(token.as_str())
                     .subnet_id(subnet.as_str())
@@ -126,7 +155,7 @@ impl Cloud for Ec2 {
             }
             Call::Attach { eni, instance, device } => {
                 let call = self
-                    .client
+                    .client()
                     .attach_network_interface()
                     .network_interface_id(eni.as_str())
                     .instance_id(instance.as_str())
@@ -142,16 +171,25 @@ impl Cloud for Ec2 {
                     .delete_on_termination(true)
                     .build();
                 let call = self
-                    .client
+                    .client()
                     .modify_network_interface_attribute()
                     .network_interface_id(eni.as_str())
                     .attachment(change);
                 ask(action, |sent| call.customize().interceptor(sent).send()).await.map(|_| Answer::Done)
             }
+            Call::SetGroups { eni, groups } => {
+                let groups = groups.iter().map(|group| group.as_str().to_owned()).collect();
+                let call = self
+                    .client()
+                    .modify_network_interface_attribute()
+                    .network_interface_id(eni.as_str())
+                    .set_groups(Some(groups));
+                ask(action, |sent| call.customize().interceptor(sent).send()).await.map(|_| Answer::Done)
+            }
             Call::Assign { eni, ask: wanted } => {
                 let (addresses, prefixes) = counts(wanted);
                 let call = self
-                    .client
+                    .client()
                     .assign_private_ip_addresses()
                     .network_interface_id(eni.as_str())
                     .set_secondary_private_ip_address_count(addresses)
@@ -161,7 +199,7 @@ impl Cloud for Ec2 {
             }
             Call::Unassign { eni, addresses, prefixes } => {
                 let call = self
-                    .client
+                    .client()
                     .unassign_private_ip_addresses()
                     .network_interface_id(eni.as_str())
                     .set_private_ip_addresses(written(&addresses))
@@ -169,15 +207,15 @@ impl Cloud for Ec2 {
                 ask(action, |sent| call.customize().interceptor(sent).send()).await.map(|_| Answer::Done)
             }
             Call::Tag { eni, tags } => {
-                let call = self.client.create_tags().resources(eni.as_str()).set_tags(Some(self::tags(tags)));
+                let call = self.client().create_tags().resources(eni.as_str()).set_tags(Some(self::tags(tags)));
                 ask(action, |sent| call.customize().interceptor(sent).send()).await.map(|_| Answer::Done)
             }
             Call::Detach { attachment, .. } => {
-                let call = self.client.detach_network_interface().attachment_id(attachment.as_str());
+                let call = self.client().detach_network_interface().attachment_id(attachment.as_str());
                 ask(action, |sent| call.customize().interceptor(sent).send()).await.map(|_| Answer::Done)
             }
             Call::Delete { eni } => {
-                let call = self.client.delete_network_interface().network_interface_id(eni.as_str());
+                let call = self.client().delete_network_interface().network_interface_id(eni.as_str());
                 ask(action, |sent| call.customize().interceptor(sent).send()).await.map(|_| Answer::Done)
             }
             Call::Describe { eni } => self.describe(&eni).await.map(Answer::Described),
@@ -190,14 +228,14 @@ impl Cloud for Ec2 {
 }
 
 /// Sends one request and watches how far it got.
-pub(crate) async fn ask<T, E, F>(action: Action, send: impl FnOnce(Sent) -> F) -> Result<T, Error>
+pub(crate) async fn ask<T, E, F>(action: Action, send: impl FnOnce(Transit) -> F) -> Result<T, Error>
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     F: Future<Output = Result<T, SdkError<E>>> + Send,
 {
-    let sent = Sent::default();
+    let transit = Transit::new(action);
     let begun = Instant::now();
-    let outcome = send(sent.clone()).await.map_err(|error| fault::sorted(action, error, sent.get()));
+    let outcome = send(transit.clone()).await.map_err(|error| fault::sorted(action, error, &transit));
     match &outcome {
         Ok(_) => debug!(%action, took = ?begun.elapsed(), "EC2 answered"),
         Err(error) => {
@@ -207,30 +245,9 @@ where
     outcome
 }
 
-/// Whether a request was complete, signed and handed to the transport. Before that nothing can have happened.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Sent(Arc<AtomicBool>);
-
-impl Sent {
-    fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl Intercept for Sent {
-    fn name(&self) -> &'static str {
-        "Sent"
-    }
-
-    fn read_before_transmit(
-        &self,
-        _: &BeforeTransmitInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        self.0.store(true, Ordering::Relaxed);
-        Ok(())
-    }
+/// Patient for longer than any call: that credentials do not come in time shows as a call that was not sent in time.
+fn no_credentials_yet(call_timeout: Duration) -> SharedIdentityCache {
+    IdentityCache::lazy().load_timeout(call_timeout * 2).build()
 }
 
 fn specification(tags: BTreeMap<String, String>) -> Option<Vec<TagSpecification>> {

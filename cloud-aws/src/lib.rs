@@ -13,6 +13,8 @@ mod http;
 mod imds;
 mod reads;
 mod seen;
+mod transit;
+mod whole;
 
 pub use ec2::{Ec2, Settings};
 pub use imds::{InstanceFacts, Metadata, MetadataError, Surroundings};

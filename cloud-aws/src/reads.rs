@@ -3,15 +3,20 @@
 //! Owns the filters, the pages and their bounds. An answer is whole or there is none, but for what nodes left behind: of that, any part
 //! is good. Never repeats a request.
 
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    time::Duration,
+};
+
 use aws_sdk_ec2::types::{Filter, InstanceStateName, Reservation};
 use cloud::{Action, Error, Kind};
 use pool::{EniId, InstanceId, SeenEni, SeenSubnet, VpcId};
+use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use crate::{Ec2, ec2::ask, fault, seen};
 
-/// The most that EC2 gives at once.
-const PAGE: i32 = 1000;
 /// An instance has at most some dozens of ENIs, a VPC at most 200 subnets unless AWS raised that.
 const MOST_PAGES: usize = 20;
 /// What nodes left behind is read this far: the rest is there an hour later.
@@ -19,6 +24,8 @@ const LEAKED_PAGES: usize = 5;
 /// A filter takes so many values
 /// (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html>).
 const FILTER_VALUES: usize = 200;
+/// The SDK measures each request from a little later on, and knows more about one that is late: the first page's is its to end.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// What amazon-vpc-cni and Berth write on every ENI that they create.
 const INSTANCE_TAG: &str = "node.k8s.amazonaws.com/instance_id";
@@ -27,7 +34,7 @@ const CLUSTER_TAG: &str = "cluster.k8s.amazonaws.com/name";
 impl Ec2 {
     pub(crate) async fn describe(&self, eni: &EniId) -> Result<Option<SeenEni>, Error> {
         const ACTION: Action = Action::DescribeNetworkInterfaces;
-        let call = self.client.describe_network_interfaces().network_interface_ids(eni.as_str());
+        let call = self.client().describe_network_interfaces().network_interface_ids(eni.as_str());
         match ask(ACTION, |sent| call.customize().interceptor(sent).send()).await {
             Ok(output) => {
                 let found =
@@ -39,21 +46,35 @@ impl Ec2 {
         }
     }
 
+    /// However many pages there are, they have the time of one call.
+    async fn within<T>(
+        &self,
+        begun: Instant,
+        action: Action,
+        asked: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        timeout_at(begun + self.call_timeout + GRACE, asked).await.unwrap_or_else(|_| Err(fault::late(action)))
+    }
+
     pub(crate) async fn discover(&self, instance: &InstanceId) -> Result<Vec<SeenEni>, Error> {
         const ACTION: Action = Action::DescribeNetworkInterfaces;
         let ours = filter("attachment.instance-id", [instance.as_str()]);
-        let mut enis = Vec::new();
+        let mut enis = BTreeMap::new();
         let mut page = Page::First;
+        let begun = Instant::now();
         for _ in 0..MOST_PAGES {
-            let call = self.client.describe_network_interfaces().filters(ours.clone());
-            let call = call.max_results(PAGE).set_next_token(page.token());
-            let output = ask(ACTION, |sent| call.customize().interceptor(sent).send()).await?;
+            let call = self.client().describe_network_interfaces().filters(ours.clone());
+            let call = call.max_results(self.page).set_next_token(page.token());
+            let asked = ask(ACTION, |sent| call.customize().interceptor(sent).send());
+            let output = self.within(begun, ACTION, asked).await?;
             for found in output.network_interfaces() {
-                enis.push(seen::eni(found).map_err(|missing| fault::incomplete(ACTION, &missing))?);
+                let eni = seen::eni(found).map_err(|missing| fault::incomplete(ACTION, &missing))?;
+                // Pages are read one after the other: what is on two of them is as the later one has it.
+                enis.insert(eni.id.clone(), eni);
             }
             page = Page::after(output.next_token());
             if page == Page::None {
-                return Ok(enis);
+                return Ok(enis.into_values().collect());
             }
         }
         Err(fault::endless(ACTION))
@@ -62,18 +83,21 @@ impl Ec2 {
     pub(crate) async fn subnets(&self, vpc: &VpcId, zone: String) -> Result<Vec<SeenSubnet>, Error> {
         const ACTION: Action = Action::DescribeSubnets;
         let filters = vec![filter("vpc-id", [vpc.as_str()]), filter("availability-zone", [zone])];
-        let mut subnets = Vec::new();
+        let mut subnets = BTreeMap::new();
         let mut page = Page::First;
+        let begun = Instant::now();
         for _ in 0..MOST_PAGES {
-            let call = self.client.describe_subnets().set_filters(Some(filters.clone()));
-            let call = call.max_results(PAGE).set_next_token(page.token());
-            let output = ask(ACTION, |sent| call.customize().interceptor(sent).send()).await?;
+            let call = self.client().describe_subnets().set_filters(Some(filters.clone()));
+            let call = call.max_results(self.page).set_next_token(page.token());
+            let asked = ask(ACTION, |sent| call.customize().interceptor(sent).send());
+            let output = self.within(begun, ACTION, asked).await?;
             for found in output.subnets() {
-                subnets.push(seen::subnet(found).map_err(|missing| fault::incomplete(ACTION, &missing))?);
+                let subnet = seen::subnet(found).map_err(|missing| fault::incomplete(ACTION, &missing))?;
+                subnets.insert(subnet.id.clone(), subnet);
             }
             page = Page::after(output.next_token());
             if page == Page::None {
-                return Ok(subnets);
+                return Ok(subnets.into_values().collect());
             }
         }
         Err(fault::endless(ACTION))
@@ -84,15 +108,17 @@ impl Ec2 {
         let mut filters =
             vec![filter("tag-key", [INSTANCE_TAG]), filter("status", ["available"]), filter("vpc-id", [vpc.as_str()])];
         filters.extend(cluster.map(|cluster| filter(&format!("tag:{CLUSTER_TAG}"), [cluster])));
-        let mut enis = Vec::new();
+        let mut enis = BTreeMap::new();
         let mut page = Page::First;
+        let begun = Instant::now();
         for _ in 0..LEAKED_PAGES {
-            let call = self.client.describe_network_interfaces().set_filters(Some(filters.clone()));
-            let call = call.max_results(PAGE).set_next_token(page.token());
-            let output = ask(ACTION, |sent| call.customize().interceptor(sent).send()).await?;
+            let call = self.client().describe_network_interfaces().set_filters(Some(filters.clone()));
+            let call = call.max_results(self.page).set_next_token(page.token());
+            let asked = ask(ACTION, |sent| call.customize().interceptor(sent).send());
+            let output = self.within(begun, ACTION, asked).await?;
             for found in output.network_interfaces() {
                 match seen::eni(found) {
-                    Ok(eni) => enis.push(eni),
+                    Ok(eni) => _ = enis.insert(eni.id.clone(), eni),
                     // Somebody else's oddity must not keep ours from being found.
                     Err(missing) => debug!(%missing, "passed over an ENI that makes no sense"),
                 }
@@ -102,34 +128,36 @@ impl Ec2 {
                 break;
             }
         }
-        Ok(enis)
+        Ok(enis.into_values().collect())
     }
 
     /// Which of these are neither terminated nor on the way there. They are asked for by a filter: by id, one that EC2 has forgotten
     /// would fail the whole request.
     pub(crate) async fn existing(&self, instances: &[InstanceId]) -> Result<Vec<InstanceId>, Error> {
-        let mut existing = Vec::new();
+        let mut existing = BTreeSet::new();
+        let begun = Instant::now();
         for some in instances.chunks(FILTER_VALUES) {
-            existing.append(&mut self.existing_of(some).await?);
+            existing.append(&mut self.existing_of(begun, some).await?);
         }
-        Ok(existing)
+        Ok(existing.into_iter().collect())
     }
 
-    async fn existing_of(&self, instances: &[InstanceId]) -> Result<Vec<InstanceId>, Error> {
+    async fn existing_of(&self, begun: Instant, instances: &[InstanceId]) -> Result<BTreeSet<InstanceId>, Error> {
         const ACTION: Action = Action::DescribeInstances;
         let these = filter("instance-id", instances.iter().map(InstanceId::as_str));
-        let mut existing = Vec::new();
+        let mut existing = BTreeSet::new();
         let mut page = Page::First;
         for _ in 0..MOST_PAGES {
-            let call = self.client.describe_instances().filters(these.clone());
-            let call = call.max_results(PAGE).set_next_token(page.token());
-            let output = ask(ACTION, |sent| call.customize().interceptor(sent).send()).await?;
+            let call = self.client().describe_instances().filters(these.clone());
+            let call = call.max_results(self.page).set_next_token(page.token());
+            let asked = ask(ACTION, |sent| call.customize().interceptor(sent).send());
+            let output = self.within(begun, ACTION, asked).await?;
             for found in output.reservations().iter().flat_map(Reservation::instances) {
                 let state = found.state().and_then(|state| state.name());
                 let ended = [InstanceStateName::ShuttingDown, InstanceStateName::Terminated];
                 // A state that nobody has heard of, or none, is no end.
                 if !state.is_some_and(|state| ended.contains(state)) {
-                    existing.push(seen::instance(found).map_err(|missing| fault::incomplete(ACTION, &missing))?);
+                    existing.insert(seen::instance(found).map_err(|missing| fault::incomplete(ACTION, &missing))?);
                 }
             }
             page = Page::after(output.next_token());

@@ -18,7 +18,7 @@ pub trait Cloud: Send + Sync + 'static {
 
 /// A call that failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{action}: {code}: {message}")]
+#[error("{action}: {code}{}{message}", if code.is_empty() { "" } else { ": " })]
 pub struct Error {
     /// The EC2 action.
     pub action: Action,

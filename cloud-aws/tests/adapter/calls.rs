@@ -1,6 +1,9 @@
 //! Each call that changes something, and the limits: the request that it becomes and the answer that is made of EC2's.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
 use cloud::{Answer, Call, Cloud};
 use pool::{Ask, AttachmentId, DeviceIndex, EniId, InterfaceKind, Limits, Prefix, SeenAttachment, SeenEni};
@@ -16,7 +19,7 @@ pub(crate) const ENI: &str = "
     <availabilityZone>eu-central-1a</availabilityZone><description>aws-K8S-i-1</description><ownerId>111122223333</ownerId>
     <requesterManaged>false</requesterManaged><status>in-use</status><macAddress>02:00:0a:00:00:0c</macAddress>
     <privateIpAddress>10.0.0.12</privateIpAddress><sourceDestCheck>true</sourceDestCheck>
-    <groupSet><item><groupId>sg-1</groupId><groupName>pods</groupName></item></groupSet>
+    <groupSet><item><groupId>sg-2</groupId><groupName>two</groupName></item><item><groupId>sg-1</groupId></item></groupSet>
     <attachment><attachmentId>eni-attach-7</attachmentId><instanceId>i-1</instanceId><deviceIndex>2</deviceIndex>
       <networkCardIndex>0</networkCardIndex><status>attached</status><deleteOnTermination>true</deleteOnTermination></attachment>
     <tagSet><item><key>node.k8s.amazonaws.com/instance_id</key><value>i-1</value></item><item><key>empty</key><value/></item></tagSet>
@@ -46,6 +49,7 @@ pub(crate) fn eni() -> SeenEni {
         prefixes: vec![prefix("10.0.0.32/28"), prefix("10.0.0.64/28")],
         description: "aws-K8S-i-1".to_owned(),
         tags: BTreeMap::from([tag("node.k8s.amazonaws.com/instance_id", "i-1"), tag("empty", "")]),
+        groups: BTreeSet::from(["sg-1".into(), "sg-2".into()]),
         kind: InterfaceKind::Interface,
         attachment: Some(SeenAttachment {
             id: "eni-attach-7".into(),
@@ -154,6 +158,22 @@ async fn protecting_sets_delete_on_termination_of_the_attachment() {
             ("Attachment.AttachmentId", "eni-attach-7"),
             ("Attachment.DeleteOnTermination", "true"),
             ("NetworkInterfaceId", "eni-0a"),
+        ]
+    );
+    assert_eq!(outcome, Answer::Done);
+}
+
+#[tokio::test]
+async fn security_groups_are_set_all_at_once() {
+    let call = Call::SetGroups { eni: "eni-0a".into(), groups: vec!["sg-2".into(), "sg-1".into()] };
+    let (request, outcome) = ask(call, "<return>true</return>").await;
+    assert_eq!(
+        fields(&request),
+        [
+            ("Action", "ModifyNetworkInterfaceAttribute"),
+            ("NetworkInterfaceId", "eni-0a"),
+            ("SecurityGroupId.1", "sg-2"),
+            ("SecurityGroupId.2", "sg-1"),
         ]
     );
     assert_eq!(outcome, Answer::Done);
@@ -295,6 +315,24 @@ async fn limits_are_those_of_network_card_0() {
     let cards = "<item><networkCardIndex>1</networkCardIndex><maximumNetworkInterfaces>14</maximumNetworkInterfaces></item>
                  <item><networkCardIndex>0</networkCardIndex><maximumNetworkInterfaces>15</maximumNetworkInterfaces></item>";
     assert_eq!(limits(instance_type(cards)).await.1, Ok(Limits { enis: 15, addresses_per_eni: 10 }));
+}
+
+/// p4d.24xlarge as EC2 describes it: four cards of fifteen.
+#[tokio::test]
+async fn a_type_of_several_network_cards_has_the_limits_of_the_first() {
+    let card = |index: u32| {
+        format!(
+            "<item><networkCardIndex>{index}</networkCardIndex><networkPerformance>100 Gigabit</networkPerformance>
+             <maximumNetworkInterfaces>15</maximumNetworkInterfaces></item>"
+        )
+    };
+    let cards: String = (0..4).map(card).collect();
+    assert_eq!(limits(instance_type(&cards)).await.1, Ok(Limits { enis: 15, addresses_per_eni: 10 }));
+    let without_the_first: String = (1..4).map(card).collect();
+    let error = limits(instance_type(&without_the_first)).await.1.expect_err("60 is the limit of no card");
+    assert!(error.message.contains("networkCards"), "{error}");
+    let silent = card(0).replace("maximumNetworkInterfaces", "x");
+    limits(instance_type(&(silent + &card(1)))).await.1.expect_err("nor is it when the first says nothing");
 }
 
 #[tokio::test]

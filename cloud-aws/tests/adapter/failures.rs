@@ -30,6 +30,7 @@ fn calls() -> Vec<Call> {
         },
         Call::Attach { eni: "eni-0a".into(), instance: "i-1".into(), device: DeviceIndex(1) },
         Call::Protect { eni: "eni-0a".into(), attachment: "eni-attach-7".into() },
+        Call::SetGroups { eni: "eni-0a".into(), groups: vec!["sg-1".into()] },
         assign(),
         Call::Unassign { eni: "eni-0a".into(), addresses: vec![Ipv4Addr::new(10, 0, 0, 9)], prefixes: vec![] },
         Call::Tag { eni: "eni-0a".into(), tags: BTreeMap::from([("key".to_owned(), "value".to_owned())]) },

@@ -11,6 +11,7 @@ mod addresses;
 mod attachments;
 mod interface_types;
 mod interfaces;
+#[path = "../support/lab.rs"]
 mod lab;
 mod launches;
 mod networks;

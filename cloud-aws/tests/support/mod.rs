@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses its own part")]
 
 pub mod metadata;
+pub mod sites;
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +15,7 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
 };
 
 /// A request as it came.
@@ -50,25 +51,37 @@ pub enum Reply {
     Hang,
     /// The beginning of a longer answer; then the connection ends.
     Cut(String),
+    /// These bytes, whatever they are; the connection stays.
+    Raw(Vec<u8>),
+    /// These bytes; then the connection is reset.
+    Reset(Vec<u8>),
 }
 
 /// An answer of EC2: the fields in the root element of the action.
 pub fn answer(action: &str, fields: &str) -> Reply {
-    let body = format!(
+    Reply::Say(200, document(action, fields))
+}
+
+/// Its XML.
+pub fn document(action: &str, fields: &str) -> String {
+    format!(
         r#"<?xml version="1.0" encoding="UTF-8"?>
 <{action}Response xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>00000000-0000-4000-8000-000000000001</requestId>{fields}</{action}Response>"#
-    );
-    Reply::Say(200, body)
+    )
 }
 
 /// A refusal of EC2.
 pub fn refusal(status: u16, code: &str, message: &str) -> Reply {
+    Reply::Say(status, refusal_document(code, message))
+}
+
+/// Its XML.
+pub fn refusal_document(code: &str, message: &str) -> String {
     let message = message.replace('&', "&amp;").replace('<', "&lt;");
-    let body = format!(
+    format!(
         r#"<?xml version="1.0" encoding="UTF-8"?>
 <Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors><RequestID>00000000-0000-4000-8000-000000000002</RequestID></Response>"#
-    );
-    Reply::Say(status, body)
+    )
 }
 
 /// A running server; it ends with this value.
@@ -93,16 +106,31 @@ impl Drop for Server {
 impl Server {
     /// Starts one on a port of its own. `script` gets each request.
     pub async fn start(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
+        Self::at("127.0.0.1:0".parse().expect("an address"), script).await
+    }
+
+    /// The same at this address.
+    pub async fn at(address: SocketAddr, script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(address).await.expect("the address is free");
         let address = listener.local_addr().expect("a bound socket has an address");
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (script, log) = (Arc::new(script), Arc::clone(&seen));
         let task = tokio::spawn(async move {
+            // They end with it.
+            let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(converse(stream, Arc::clone(&script), Arc::clone(&log)));
+                connections.spawn(converse(stream, Arc::clone(&script), Arc::clone(&log)));
             }
         });
         Self { address, seen, task }
+    }
+
+    /// Ends it and its connections; its address, which is free.
+    pub async fn end(mut self) -> SocketAddr {
+        self.task.abort();
+        // That it was aborted is known.
+        let _ended = (&mut self.task).await;
+        self.address
     }
 
     /// Where it answers.
@@ -145,17 +173,34 @@ async fn converse(stream: TcpStream, script: Arc<impl Fn(&Request) -> Reply>, lo
         let (status, length, body) = match reply {
             Reply::Say(status, body) => (status, body.len(), body),
             Reply::Cut(body) => (200, body.len() + 100, body),
+            Reply::Raw(bytes) => {
+                if stream.write_all(&bytes).await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            Reply::Reset(bytes) => {
+                // What has not arrived yet may be lost with it: that is what a reset is.
+                let _lost = stream.write_all(&bytes).await;
+                let _lost = stream.flush().await;
+                let _already_gone = stream.get_ref().set_zero_linger();
+                return;
+            }
             Reply::Close => return,
             Reply::Hang => return std::future::pending().await,
         };
-        let head = format!(
-            "HTTP/1.1 {status} as scripted\r\ncontent-length: {length}\r\ncontent-type: text/xml\r\n{TOKEN_LIFE}\r\n\r\n"
-        );
-        let whole = [head.as_bytes(), body.as_bytes()].concat();
+        let whole = [head(status, length).as_bytes(), body.as_bytes()].concat();
         if stream.write_all(&whole).await.is_err() || length != body.len() {
             return;
         }
     }
+}
+
+/// The head of an answer whose body has this length.
+pub fn head(status: u16, length: usize) -> String {
+    format!(
+        "HTTP/1.1 {status} as scripted\r\ncontent-length: {length}\r\ncontent-type: text/xml\r\n{TOKEN_LIFE}\r\n\r\n"
+    )
 }
 
 async fn read(stream: &mut BufReader<TcpStream>) -> Option<Request> {
