@@ -21,10 +21,12 @@ const CLOSE: f64 = 1.1;
 /// The figures among those wanted, each told when it is there.
 pub fn measure(wanted: impl Fn(&str) -> bool, mut tell: impl FnMut(Figure)) -> Result<()> {
     if wanted("fleet_1000") {
-        let runs: Vec<Run> = (0..SEEDS).map(|seed| run(seed, &[])).collect::<Result<_>>()?;
-        figures(["fleet_1000", "fleet_1000_throttled"], &runs).map(&mut tell);
-        let runs: Vec<Run> = (0..SEEDS).map(|seed| run(seed, &["prefixes"])).collect::<Result<_>>()?;
-        figures(["fleet_1000_prefix", "prefix_throttled"], &runs).map(&mut tell);
+        let kinds: [(_, &[&str]); 2] =
+            [(["fleet_1000", "fleet_throttled"], &[]), (["fleet_1000_prefix", "prefix_throttled"], &["prefixes"])];
+        for (names, arguments) in kinds {
+            let runs: Vec<Run> = (0..SEEDS).map(|seed| run(seed, arguments)).collect::<Result<_>>()?;
+            figures(names, &runs).into_iter().for_each(&mut tell);
+        }
     }
     if wanted("steady_calls") {
         let days: Vec<String> = (0..SEEDS).map(|seed| said(seed, &["day"])).collect::<Result<_>>()?;
@@ -151,7 +153,7 @@ mod tests {
 
     fn fleet(bound: f64, berth: Told, peer: f64) -> [Figure; 2] {
         let run = Run { bound: of(bound, 0.0, 0.0), berth, peer: of(peer, 1_000.0, 0.0) };
-        figures(["fleet_1000", "fleet_1000_throttled"], &[run])
+        figures(["fleet_1000", "fleet_throttled"], &[run])
     }
 
     #[test]
