@@ -72,7 +72,7 @@ pub(crate) fn up(settings: &LabSettings, words: &[String]) -> Result<ExitCode> {
         format!("  lab exec {prefixed}a-web -- ip route"),
         format!("  lab fault {prefixed}refuse AssignPrivateIpAddresses RequestLimitExceeded"),
         format!("  lab fault {prefixed}storm --seed 7, until lab fault {prefixed}clear"),
-        format!("  lab down {}", prefixed.trim_end()),
+        format!("  lab down {prefixed}").trim_end().to_owned(),
     ];
     // The lab is up, whether anybody reads this or not.
     drop(writeln!(io::stdout(), "{}", said.join("\n")));

@@ -8,6 +8,7 @@ mod demo;
 mod ledger;
 mod migration;
 mod node;
+mod page;
 mod paths;
 mod restarts;
 mod sandboxes;
