@@ -12,6 +12,7 @@ use axum::{
     routing::get,
 };
 use node::Handle;
+use pool::Refusal;
 use tokio::net::TcpListener;
 
 use crate::{
@@ -64,10 +65,15 @@ async fn livez(State(admin): State<Admin>) -> Response {
     }
 }
 
-/// Ready is a pool that serves; the body says why it does not.
+/// Ready is a pool that serves. The body says why it does not, and below that, a line each, what EC2 refuses the node: with what it has
+/// it may serve all the same.
 async fn readyz(State(admin): State<Admin>) -> Response {
-    match admin.signs.held(&admin.handle).await {
-        None => "ok\n".into_response(),
-        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}: {why}\n", why.name())).into_response(),
+    let held = admin.signs.held(&admin.handle).await;
+    let troubles = admin.signs.troubles(&admin.handle).await;
+    let line = |why: &Refusal| format!("{}: {why}\n", why.name());
+    let below: String = troubles.iter().filter(|trouble| held.as_ref() != Some(trouble)).map(line).collect();
+    match held {
+        None => format!("ok\n{below}").into_response(),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, line(&why) + &below).into_response(),
     }
 }

@@ -1,26 +1,28 @@
 //! What the instance is, read until it is known and again every half minute.
 //!
-//! Owns the reading of metadata and of the type's limits, what is remembered of both, and how their failures are told. Never on the way
-//! of a pod: what is known stays in force while nothing answers.
+//! Owns the reading of metadata, what is remembered of it, and how its failures are told; [`limits`](crate::limits) knows when the type's
+//! limits are read. Never on the way of a pod: what is known stays in force while nothing answers.
 
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use cloud::{Answer, Call, Cloud, Kind};
 use cloud_aws::{Ec2, InstanceFacts, Metadata, MetadataError, Settings};
 use ipnet::Ipv4Net;
-use node::Handle;
+use node::{Clock as _, Handle};
 use pool::{Event, Limits, Mac, NodeFacts, Refusal, SubnetId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, OnceCell};
 use tracing::{debug, info, warn};
 
 use crate::{
+    clock::NodeClock,
     host::{Network, Worker, chain},
+    limits::{LimitsFile, Schedule, refusal},
     metrics::Metrics,
     signs::{Signs, replace},
 };
@@ -32,8 +34,6 @@ const LOOK: Duration = Duration::from_secs(2);
 /// How long to wait after a failure, growing from the one to the other.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_MOST: Duration = Duration::from_secs(15);
-/// The limits of a type rarely change; what is on disk is used at once, and read again when it is older than this.
-const LIMITS_AGE: Duration = Duration::from_hours(7 * 24);
 
 /// EC2, from the moment its region is known.
 #[derive(Debug)]
@@ -108,12 +108,36 @@ struct Remembered {
     network: Network,
 }
 
-/// One entry of the limits on disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct KnownLimits {
-    limits: Limits,
-    /// Seconds since 1970.
-    read_at: u64,
+/// What the node is told of the instance, whenever a part of it changes.
+#[derive(Debug)]
+struct Known {
+    handle: Handle,
+    told: Mutex<Told>,
+}
+
+#[derive(Debug, Clone)]
+struct Told {
+    facts: NodeFacts,
+    /// Why the type's limits cannot be had, or not anew.
+    missing: Option<Refusal>,
+}
+
+impl Known {
+    fn tell(&self, change: impl FnOnce(&mut Told)) {
+        let Told { facts, missing } = {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            change(&mut told);
+            told.clone()
+        };
+        self.handle.send(Event::Facts(facts));
+        if let Some(why) = missing {
+            self.handle.send(Event::FactsMissing(why));
+        }
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&Told) -> T) -> T {
+        look(&self.told.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// Where everything goes.
@@ -162,13 +186,14 @@ impl Facts {
         let instance = self.instance(&metadata).await;
         self.ec2.know(&instance.region).await;
         self.signs.set_instance_type(&instance.instance_type);
-        let mut network = Network {
+        let network = Network {
             vpc: instance.surroundings.vpc_cidrs.clone(),
             subnets: BTreeMap::from([(instance.subnet.clone(), instance.subnet_cidr)]),
         };
         self.tell_network(&instance, &network);
-        let (limits, stale) = self.limits(&instance.instance_type).await;
-        let mut facts = NodeFacts {
+        let file = LimitsFile::new(self.state_dir.clone());
+        let remembered = file.get(&instance.instance_type);
+        let facts = NodeFacts {
             instance: instance.instance.clone(),
             primary: instance.primary.clone(),
             address: instance.address,
@@ -176,30 +201,39 @@ impl Facts {
             vpc: instance.vpc.clone(),
             zone: instance.zone.clone(),
             groups: instance.surroundings.groups.clone(),
-            limits,
+            limits: remembered.map(|remembered| remembered.limits),
         };
         info!(
             instance = %facts.instance,
             instance_type = instance.instance_type,
             address = %facts.address,
             subnet = %facts.subnet,
-            enis = limits.enis,
-            addresses_per_eni = limits.addresses_per_eni,
             "learnt what the instance is"
         );
-        self.handle.send(Event::Facts(facts.clone()));
-        if stale && let Ok(limits) = self.ask_limits(&instance.instance_type).await {
-            facts.limits = limits;
-            self.handle.send(Event::Facts(facts.clone()));
-        }
+        let known = Known { handle: self.handle.clone(), told: Mutex::new(Told { facts, missing: None }) };
+        known.tell(|_| {});
+        let first = Schedule::first(remembered, luck());
+        tokio::join!(
+            self.keep_surroundings(&metadata, &instance, network, &known),
+            self.keep_limits(&instance.instance_type, &file, first, &known),
+        );
+    }
 
+    /// Reads groups, ranges and subnets again and again; never ends.
+    async fn keep_surroundings(
+        &self,
+        metadata: &Metadata,
+        instance: &InstanceFacts,
+        mut network: Network,
+        known: &Known,
+    ) {
         let mut again = tokio::time::Instant::now() + AGAIN;
         let mut silent = false;
         loop {
             tokio::time::sleep(LOOK).await;
-            if let Some(found) = self.new_subnets(&metadata, &network).await {
+            if let Some(found) = self.new_subnets(metadata, &network).await {
                 network.subnets.extend(found);
-                self.tell_network(&instance, &network);
+                self.tell_network(instance, &network);
             }
             if tokio::time::Instant::now() < again {
                 continue;
@@ -213,12 +247,12 @@ impl Facts {
                     if now.vpc_cidrs != network.vpc {
                         info!(was = ?network.vpc, is = ?now.vpc_cidrs, "the VPC's ranges have changed");
                         network.vpc = now.vpc_cidrs;
-                        self.tell_network(&instance, &network);
+                        self.tell_network(instance, &network);
                     }
-                    if now.groups != facts.groups {
-                        info!(was = ?facts.groups, is = ?now.groups, "the primary ENI's security groups have changed");
-                        facts.groups = now.groups;
-                        self.handle.send(Event::Facts(facts.clone()));
+                    let groups = known.read(|told| told.facts.groups.clone());
+                    if now.groups != groups {
+                        info!(was = ?groups, is = ?now.groups, "the primary ENI's security groups have changed");
+                        known.tell(|told| told.facts.groups = now.groups);
                     }
                 }
                 Err(error) if !silent => {
@@ -226,6 +260,34 @@ impl Facts {
                     warn!(error = %chain(&error), "could not read instance metadata again; what is known stays in force");
                 }
                 Err(_) => {}
+            }
+        }
+    }
+
+    /// Reads the type's limits when they are missing or old; never ends.
+    async fn keep_limits(&self, instance_type: &str, file: &LimitsFile, first: Duration, known: &Known) {
+        let (mut schedule, mut wait) = (Schedule::default(), first);
+        loop {
+            tokio::time::sleep(wait).await;
+            match self.ask_limits(instance_type).await {
+                Ok(limits) => {
+                    file.keep(instance_type, limits);
+                    let Limits { enis, addresses_per_eni } = limits;
+                    if known.read(|told| told.facts.limits != Some(limits) || told.missing.is_some()) {
+                        info!(instance_type, enis, addresses_per_eni, "learnt what the instance's type allows");
+                        known.tell(|told| (told.facts.limits, told.missing) = (Some(limits), None));
+                    }
+                    wait = schedule.told(luck());
+                }
+                Err(error) => {
+                    wait = schedule.failed(luck());
+                    let why = refusal(&error);
+                    if known.read(|told| told.missing.as_ref() != Some(&why)) {
+                        let without = known.read(|told| told.facts.limits.is_none());
+                        warn!(%error, reason = why.name(), again_in = ?wait, instance_type, without, "could not read the limits of the instance's type");
+                        known.tell(|told| told.missing = Some(why));
+                    }
+                }
             }
         }
     }
@@ -245,45 +307,12 @@ impl Facts {
         }
     }
 
-    /// The type's limits, and whether they should be read again.
-    async fn limits(&self, instance_type: &str) -> (Limits, bool) {
-        if let Some(known) = self.known_limits().get(instance_type) {
-            let age = wall().saturating_sub(known.read_at);
-            return (known.limits, age > LIMITS_AGE.as_secs());
-        }
-        let mut wait = RETRY_FIRST;
-        loop {
-            match self.ask_limits(instance_type).await {
-                Ok(limits) => return (limits, false),
-                Err(error) => {
-                    warn!(%error, again_in = ?wait, instance_type, "could not read the limits of the instance's type");
-                    self.handle.send(Event::FactsMissing(cloud_refusal(error)));
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(RETRY_MOST);
-                }
-            }
-        }
-    }
-
     async fn ask_limits(&self, instance_type: &str) -> Result<Limits, cloud::Error> {
         let ec2 = self.ec2.get().await;
         let began = std::time::Instant::now();
         let answer = ec2.instance_limits(instance_type).await;
         self.metrics.called(cloud::Action::DescribeInstanceTypes, &answer, began.elapsed());
-        let limits = answer?;
-        let mut known = self.known_limits();
-        known.insert(instance_type.to_owned(), KnownLimits { limits, read_at: wall() });
-        keep(&self.state_dir.join("limits.json"), &serde_json::json!(known));
-        Ok(limits)
-    }
-
-    fn known_limits(&self) -> BTreeMap<String, KnownLimits> {
-        let path = self.state_dir.join("limits.json");
-        let Ok(text) = std::fs::read_to_string(&path) else { return BTreeMap::new() };
-        serde_json::from_str(&text).unwrap_or_else(|error| {
-            warn!(%error, file = %path.display(), "could not read the limits on disk; asking EC2");
-            BTreeMap::new()
-        })
+        answer
     }
 
     /// Subnets of ENIs that nobody has told yet: those of ENIs that we did not create.
@@ -330,8 +359,10 @@ fn keep(path: &Path, content: &serde_json::Value) {
     }
 }
 
-fn wall() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+/// From 0 to 1.
+fn luck() -> f64 {
+    let bits = u32::try_from(NodeClock.luck() & u128::from(u32::MAX)).unwrap_or_default();
+    f64::from(bits) / f64::from(u32::MAX)
 }
 
 fn metadata_refusal(error: &MetadataError) -> Refusal {
@@ -341,17 +372,6 @@ fn metadata_refusal(error: &MetadataError) -> Refusal {
         MetadataError::Missing { path } => Refusal::CloudError { action, code: format!("no {path}") },
         MetadataError::Refused { status, .. } => Refusal::CloudError { action, code: format!("status {status}") },
         other => Refusal::CloudError { action, code: other.to_string() },
-    }
-}
-
-fn cloud_refusal(error: cloud::Error) -> Refusal {
-    let cloud::Error { action, kind, code, message: _ } = error;
-    let action = action.name().to_owned();
-    match kind {
-        Kind::Denied => Refusal::Denied { action },
-        Kind::Throttled => Refusal::Throttled { action },
-        Kind::Unreachable | Kind::Uncertain => Refusal::CloudUnreachable { action },
-        _ => Refusal::CloudError { action, code },
     }
 }
 
@@ -367,15 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_told_by_their_kind() {
-        let of = |kind| {
-            let action = cloud::Action::DescribeInstanceTypes;
-            cloud_refusal(cloud::Error { action, kind, code: "Code".to_owned(), message: String::new() }).name()
-        };
-        assert_eq!(of(Kind::Denied), "Denied");
-        assert_eq!(of(Kind::Throttled), "Throttled");
-        assert_eq!(of(Kind::Unreachable), "CloudUnreachable");
-        assert_eq!(of(Kind::Credentials), "CloudError");
+    fn metadata_that_is_switched_off_is_told_with_its_status() {
         let off = MetadataError::Refused { path: "mac".to_owned(), status: 403 };
         assert_eq!(
             metadata_refusal(&off),

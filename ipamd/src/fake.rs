@@ -3,7 +3,7 @@
 //! Owns an instance with one ENI of two addresses. Never in the program.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::pending,
     sync::{Arc, OnceLock},
 };
@@ -52,6 +52,7 @@ impl Cloud for OneEni {
             prefixes: Vec::new(),
             description: String::new(),
             tags: BTreeMap::new(),
+            groups: BTreeSet::new(),
             kind: InterfaceKind::Interface,
             attachment: Some(SeenAttachment {
                 id: AttachmentId::from("eni-attach-1"),
@@ -98,6 +99,6 @@ pub(crate) fn facts() -> Event {
         vpc: "vpc-1".into(),
         zone: "eu-central-1a".to_owned(),
         groups: vec!["sg-1".into()],
-        limits: Limits { enis: 1, addresses_per_eni: 3 },
+        limits: Some(Limits { enis: 1, addresses_per_eni: 3 }),
     })
 }

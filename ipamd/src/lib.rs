@@ -14,6 +14,7 @@ mod fake;
 pub mod grpc;
 pub mod host;
 pub mod ledger;
+mod limits;
 pub mod logging;
 pub mod metrics;
 pub mod run;

@@ -1,9 +1,10 @@
 //! Signs of life, and what is known of the node beside the pool.
 //!
-//! Owns `ready-once`, `alive` and the gRPC health status. Never decides whether the node serves: it asks the pool.
+//! Owns `ready-once`, `alive` and the gRPC health status: of the whole, of the plugin's service, and of each EC2 action under IAM's name of it
+//! (`ec2:CreateTags`), which is not serving while EC2 denies it. Never decides whether the node serves: it asks the pool.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -15,7 +16,7 @@ use std::{
 };
 
 use node::Handle;
-use pool::{EniId, Refusal};
+use pool::{Action, EniId, Refusal};
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tracing::{info, warn};
 
@@ -63,9 +64,18 @@ impl Signs {
         serving.await.unwrap_or(Some(Refusal::Stopping))
     }
 
+    /// What EC2 refuses the node until somebody changes something; it may serve all the same.
+    pub async fn troubles(&self, handle: &Handle) -> Vec<Refusal> {
+        handle.read(|state, _| state.troubles()).await.unwrap_or_default()
+    }
+
     /// Tells health and touches the files, until it is dropped.
     pub async fn keep(self: Arc<Self>, handle: Handle, health: HealthReporter) {
         let mut told: Option<bool> = None;
+        let mut denied = BTreeSet::new();
+        for action in Action::ALL {
+            health.set_service_status(permission(action.name()), ServingStatus::Serving).await;
+        }
         let mut touched: Option<Instant> = None;
         loop {
             let held = self.held(&handle).await;
@@ -81,6 +91,16 @@ impl Signs {
                 }
                 told = Some(serves);
             }
+            let now = denials(&self.troubles(&handle).await);
+            for action in now.difference(&denied) {
+                warn!(action, "EC2 denies the node an action");
+                health.set_service_status(permission(action), ServingStatus::NotServing).await;
+            }
+            for action in denied.difference(&now) {
+                info!(action, "EC2 grants the node an action that it had denied");
+                health.set_service_status(permission(action), ServingStatus::Serving).await;
+            }
+            denied = now;
             if serves && !self.ready_once.swap(true, Ordering::Relaxed) {
                 self.report("writing", "ready-once", replace(&self.run_dir.join("ready-once"), &self.boot));
             }
@@ -117,6 +137,20 @@ impl Signs {
     pub fn set_links(&self, links: BTreeMap<EniId, String>) {
         *self.links.lock().unwrap_or_else(PoisonError::into_inner) = links;
     }
+}
+
+/// IAM's name of an EC2 action.
+fn permission(action: &str) -> String {
+    format!("ec2:{action}")
+}
+
+/// The actions that EC2 denies.
+fn denials(troubles: &[Refusal]) -> BTreeSet<String> {
+    let denied = troubles.iter().filter_map(|trouble| match trouble {
+        Refusal::Denied { action } => Some(action.clone()),
+        _ => None,
+    });
+    denied.collect()
 }
 
 fn touch(path: &Path) -> io::Result<()> {

@@ -14,6 +14,8 @@ pub(crate) struct Said {
     stopping: Option<Event>,
     demand: Option<Event>,
     facts: Option<Event>,
+    /// What is missing of the facts, since they were last told.
+    missing: Option<Event>,
 }
 
 impl Said {
@@ -24,7 +26,11 @@ impl Said {
                 self.found.extend(leases.iter().cloned());
                 return;
             }
-            Event::Facts(_) | Event::FactsMissing(_) => &mut self.facts,
+            Event::Facts(_) => {
+                self.missing = None;
+                &mut self.facts
+            }
+            Event::FactsMissing(_) => &mut self.missing,
             Event::Foreign(_) => &mut self.foreign,
             Event::Sandboxes(_) => &mut self.sandboxes,
             Event::Demand(_) => &mut self.demand,
@@ -49,7 +55,8 @@ impl Said {
     /// All of it.
     pub(crate) fn again(&self) -> Vec<Event> {
         let found = (!self.found.is_empty()).then(|| Event::Found(self.found.clone()));
-        let rest = [&self.foreign, &self.sandboxes, &self.draining, &self.stopping, &self.demand, &self.facts];
+        let (foreign, sandboxes) = (&self.foreign, &self.sandboxes);
+        let rest = [foreign, sandboxes, &self.draining, &self.stopping, &self.demand, &self.facts, &self.missing];
         found.into_iter().chain(rest.into_iter().flatten().cloned()).collect()
     }
 }

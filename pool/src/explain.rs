@@ -185,6 +185,11 @@ impl State {
             let what = format!("waiting for the link of {} ({})", eni.record.id, eni.record.mac);
             next.push(Next { what, within: None, why: None });
         }
+        let paused: Vec<&Refusal> = self.pauses.all(now).map(|(_, _, reason)| reason).collect();
+        for trouble in self.troubles().into_iter().filter(|trouble| !paused.contains(&trouble)) {
+            let what = "what was refused is tried again when it is needed".to_owned();
+            next.push(Next { what, within: None, why: Some(trouble.to_string()) });
+        }
         for (scope, until, reason) in self.pauses.all(now) {
             let what = format!("{scope} goes on");
             next.push(Next { what, within: Some(until.since(now)), why: Some(reason.to_string()) });

@@ -22,9 +22,6 @@ pub(super) fn refuse(from: &mut Reader<'_>) {
     if from.word("BERTH_POD_IMDS", &[("allow", false), ("deny", true)]) == Some(true) {
         from.wrong("BERTH_POD_IMDS", "deny", "keeping pods from metadata is not there yet; only allow is accepted");
     }
-    if let Some(budget) = from.text("BERTH_EC2_BUDGET") {
-        from.wrong("BERTH_EC2_BUDGET", budget, "budgets of EC2 calls are not there yet; leave it empty");
-    }
     let mark = from.value("AWS_VPC_K8S_CNI_CONNMARK", "a number such as 128 or 0x80", |value| {
         let hex = value.strip_prefix("0x").or_else(|| value.strip_prefix("0X"));
         hex.map_or_else(|| value.parse().ok(), |digits| u32::from_str_radix(digits, 16).ok())

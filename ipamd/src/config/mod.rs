@@ -3,6 +3,7 @@
 //! Owns [`Config`] and the meaning of every variable. All mistakes are found in one go; a value never silently becomes the default.
 //! A variable of amazon-vpc-cni whose behaviour is missing here is refused by name, and only when its value asks for that behaviour.
 
+mod budget;
 mod cli;
 mod missing;
 mod policy;

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use pool::{Policy, Warm};
 
-use super::{Note, reader::Reader};
+use super::{Note, budget, reader::Reader};
 
 pub(super) fn read(from: &mut Reader<'_>) -> Policy {
     let prefixes = from.switch("ENABLE_PREFIX_DELEGATION").unwrap_or(false);
@@ -29,6 +29,7 @@ pub(super) fn read(from: &mut Reader<'_>) -> Policy {
         manage_untagged: from.switch("MANAGE_UNTAGGED_ENI").unwrap_or(true),
         cluster: from.text("CLUSTER_NAME"),
         tags: tags(from),
+        budgets: budget::read(from),
     }
 }
 

@@ -7,7 +7,7 @@ use std::fmt;
 use ipnet::Ipv4Net;
 use pool::{Policy, Warm};
 
-use super::{Config, SnatPorts, Wiring};
+use super::{Config, SnatPorts, Wiring, budget};
 
 impl fmt::Display for Config {
     /// One `VARIABLE=value` a line: given back to the daemon, it gives the same configuration.
@@ -30,6 +30,7 @@ impl fmt::Display for Config {
                     manage_untagged,
                     cluster,
                     tags,
+                    budgets,
                 },
             add_deadline,
             run_dir,
@@ -78,6 +79,7 @@ impl fmt::Display for Config {
         writeln!(f, "BERTH_SHRINK_AFTER={}", humantime::format_duration(*shrink_after))?;
         writeln!(f, "BERTH_RECLAIM_AFTER={}", humantime::format_duration(*reclaim_after))?;
         writeln!(f, "BERTH_EARLY_REUSE={early_reuse}")?;
+        writeln!(f, "BERTH_EC2_BUDGET={}", budget::shown(budgets))?;
         writeln!(f, "AWS_VPC_CNI_NODE_PORT_SUPPORT={node_ports}")?;
         writeln!(f, "BERTH_MARK_SHIFT={mark_shift}")?;
         writeln!(f, "BERTH_TABLE_BASE={table_base}")?;

@@ -49,6 +49,7 @@ fn an_empty_environment_gives_the_documented_defaults() {
         BERTH_SHRINK_AFTER=1m
         BERTH_RECLAIM_AFTER=1m
         BERTH_EARLY_REUSE=false
+        BERTH_EC2_BUDGET=
         AWS_VPC_CNI_NODE_PORT_SUPPORT=true
         BERTH_MARK_SHIFT=0
         BERTH_TABLE_BASE=7000
@@ -110,6 +111,7 @@ fn the_printed_configuration_gives_the_same_configuration() {
             ("DISABLE_LEAKED_ENI_CLEANUP", "true"),
             ("BERTH_EARLY_REUSE", "true"),
             ("BERTH_RECLAIM_AFTER", "90s"),
+            ("BERTH_EC2_BUDGET", " CreateTags = 5 / 0.3 ,DescribeSubnets=1/7,"),
         ][..],
         &[("ENABLE_PREFIX_DELEGATION", "true"), ("MINIMUM_IP_TARGET", "20"), ("WARM_PREFIX_TARGET", "2")][..],
         &[("ENABLE_PREFIX_DELEGATION", "true"), ("BERTH_WARM", "Demand"), ("WARM_ENI_TARGET", "7")][..],
@@ -264,7 +266,6 @@ fn a_missing_behaviour_is_refused_only_when_the_value_asks_for_it() {
         ("DISABLE_NETWORK_RESOURCE_PROVISIONING", "true", "false"),
         ("ENABLE_IMDS_ONLY_MODE", "true", "false"),
         ("BERTH_FORWARD_ACCEPT", "true", "false"),
-        ("BERTH_EC2_BUDGET", "AttachNetworkInterface=50/2", ""),
         ("BERTH_TAINT", "true", "false"),
         ("BERTH_POD_IMDS", "deny", "allow"),
         ("NETWORK_POLICY_ENFORCING_MODE", "strict", "standard"),

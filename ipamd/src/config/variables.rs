@@ -35,7 +35,10 @@ pub const VARIABLES: &[Variable] = &[
     variable("BERTH_MAX_PODS", "not more addresses than pods that the node can run"),
     variable("BERTH_SHRINK_AFTER", "how long surplus stays before it is given back [60s]"),
     variable("BERTH_RECLAIM_AFTER", "how long a pod's link must be missing before its lease ends without a DEL [60s]"),
-    variable("BERTH_EC2_BUDGET", "not yet: Action=burst/rate list of EC2 call budgets"),
+    variable(
+        "BERTH_EC2_BUDGET",
+        "EC2 calls at once and per second, by action, as AttachNetworkInterface=50/5,... [EC2's published rates]",
+    ),
     variable("BERTH_KUBERNETES", "auto, or off: no Kubernetes at all [auto]"),
     variable("BERTH_CNI_EXCLUSIVE", "not yet, without effect: other conflists are set aside [true]"),
     variable("BERTH_CRI_ENDPOINT", "the runtime's socket, for rebuilding leases"),

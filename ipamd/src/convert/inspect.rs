@@ -32,7 +32,8 @@ pub fn pool(
         instance_type: instance_type.to_owned(),
         node_address: facts.map(|facts| facts.address.to_string()).unwrap_or_default(),
         limits: facts
-            .map(|facts| v1::Limits { enis: facts.limits.enis, addresses_per_eni: facts.limits.addresses_per_eni }),
+            .map(|_| state.limits())
+            .map(|pool::Limits { enis, addresses_per_eni }| v1::Limits { enis, addresses_per_eni }),
         policy: Some(policy(state.policy())),
         enis: state.enis().map(|eni| self::eni(eni, state, now, &link)).collect(),
         counts: Some(v1::Counts {
@@ -270,6 +271,7 @@ mod tests {
             prefixes: vec!["10.0.0.32/28".parse().expect("a prefix")],
             description: String::new(),
             tags: BTreeMap::new(),
+            groups: std::collections::BTreeSet::new(),
             kind: InterfaceKind::Interface,
             attachment: Some(SeenAttachment {
                 id: "eni-attach-1".into(),

@@ -8,10 +8,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use pool::{BootTime, EniState, Prefix, PrefixState, State, Tally};
+use pool::{Action, BootTime, EniState, Prefix, PrefixState, State, Tally, Waits};
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric as _},
+    encoding::{DescriptorEncoder, EncodeMetric as _, NoLabelSet},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
 
@@ -26,6 +26,7 @@ pub struct Picture {
     reused_early: u64,
     enis_at_most: i64,
     addresses_at_most: i64,
+    budget_waits: BTreeMap<Action, Waits>,
 }
 
 impl Picture {
@@ -60,7 +61,7 @@ impl Picture {
         }
         let numbers = state.numbers(now);
         let each = if state.policy().prefixes { Prefix::SIZE } else { 1 };
-        let limits = state.facts().map(|facts| facts.limits);
+        let limits = state.facts().map(|_| state.limits());
         let cap = state.policy().max_eni.map_or(i64::MAX, i64::from);
         let enis_at_most = limits.map_or(0, |limits| i64::from(limits.enis).min(cap) - foreign);
         Self {
@@ -72,6 +73,7 @@ impl Picture {
             reused_early: state.reused_early(),
             enis_at_most,
             addresses_at_most: limits.map_or(0, |limits| i64::from(limits.secondary() * each) * enis_at_most),
+            budget_waits: state.budget_waits().collect(),
         }
     }
 }
@@ -83,8 +85,17 @@ pub(super) struct PoolFigures(pub(super) Arc<Mutex<Option<Picture>>>);
 impl Collector for PoolFigures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Some(picture) = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone() else { return Ok(()) };
-        let Picture { addresses, prefixes, enis, waiting, wanted, reused_early, enis_at_most, addresses_at_most } =
-            picture;
+        let Picture {
+            addresses,
+            prefixes,
+            enis,
+            waiting,
+            wanted,
+            reused_early,
+            enis_at_most,
+            addresses_at_most,
+            budget_waits,
+        } = picture;
         let leased = addresses.get("Leased").copied().unwrap_or_default();
         let quarantined = addresses.get("Quarantined").copied().unwrap_or_default();
         let gauge = |encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: i64| {
@@ -122,6 +133,15 @@ impl Collector for PoolFigures {
         for (state, value) in &enis {
             let labels = [("state", state.as_str())];
             ConstGauge::new(*value).encode(family.encode_family(&labels)?)?;
+        }
+        let help = "How long EC2 calls waited for the node's budget, by action";
+        let mut family =
+            encoder.encode_descriptor("berth_ec2_budget_wait_seconds", help, None, MetricType::Histogram)?;
+        for (action, Waits { calls, total }) in &budget_waits {
+            let labels = [("action", action.name())];
+            // A sum and a count: the one bucket that there has to be says no more than the count.
+            let all = [(f64::INFINITY, *calls)];
+            family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(total.as_secs_f64(), *calls, &all, None)?;
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ fn examples() -> Vec<Entry> {
             vpc: "vpc-0a1".into(),
             zone: "eu-central-1a".to_owned(),
             groups: vec!["sg-1".into()],
-            limits: Limits { enis: 12, addresses_per_eni: 15 },
+            limits: Some(Limits { enis: 12, addresses_per_eni: 15 }),
         }),
         Entry::Eni(EniRecord {
             id: "eni-13".into(),
@@ -41,6 +41,7 @@ fn examples() -> Vec<Entry> {
             created: true,
             tagged: true,
             excluded: true,
+            groups: std::collections::BTreeSet::from(["sg-1".into()]),
             state: EniState::Ready,
             attachment: Some(Attached { id: "eni-attach-13".into(), device: pool::DeviceIndex(9), card: 0 }),
             slot: pool::Slot::new(9),
@@ -65,6 +66,7 @@ fn examples() -> Vec<Entry> {
         ),
         intent(102, Call::Assign { eni: "eni-13".into(), ask: Ask::Prefixes(2) }),
         intent(103, Call::Unassign { eni: "eni-13".into(), addresses: Vec::new(), prefixes: vec![prefix(64)] }),
+        intent(105, Call::SetGroups { eni: "eni-13".into(), groups: vec!["sg-1".into()] }),
         intent(104, Call::Tag { eni: "eni-13".into(), tags: [("a".to_owned(), "b".to_owned())].into() }),
     ]);
     entries
@@ -88,6 +90,7 @@ fn kind(entry: &Entry) -> &'static str {
             Call::CreateEni { .. } => "create",
             Call::Attach { .. } => "attach",
             Call::Protect { .. } => "protect",
+            Call::SetGroups { .. } => "set groups",
             Call::Assign { .. } => "assign",
             Call::Unassign { .. } => "unassign",
             Call::Tag { .. } => "tag",
@@ -110,7 +113,7 @@ fn entries_change_their_form_only_with_the_schema() {
     assert_eq!(SCHEMA, 2, "the name of the file below");
     let entries = examples();
     let kinds: std::collections::BTreeSet<_> = entries.iter().map(kind).collect();
-    assert_eq!(kinds.len(), 19, "an example of every kind: {kinds:?}");
+    assert_eq!(kinds.len(), 20, "an example of every kind: {kinds:?}");
     let mut lines = String::new();
     for entry in &entries {
         let text = serde_json::to_string(entry).expect("JSON");
