@@ -8,13 +8,15 @@ use std::{
 };
 
 use lab::{
-    Backend, Lab, LabSettings,
+    Backend, EC2_ADDRESS, Lab, LabSettings,
     localstack::{PYTHON, Python},
     netns::Netns,
     node::Node,
+    proxy::Outcome,
+    trouble::{Disturbance, Injection, When},
     wait,
 };
-use sim::Times;
+use sim::{Action, Fault, Times};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -96,6 +98,46 @@ fn metadata_tells_what_localstack_has_and_what_it_had_a_lag_ago() {
     assert_eq!(listed(), 1, "what it knew when the lag began it goes on knowing");
     lab.faults().set_metadata_lag(Duration::ZERO);
     assert_eq!(listed(), 3);
+}
+
+#[test]
+fn the_proxy_makes_its_trouble_in_front_of_localstack_too() {
+    let lab = lab("berth-lsproxy", Times::INSTANT);
+    let node = &lab.nodes()[0];
+    let primary = lab.truth().attached(node.instance()).remove(0);
+    let describe = format!("Action=DescribeNetworkInterfaces&NetworkInterfaceId.1={}", primary.eni);
+    let addresses = || call(node, &describe).0.matches("<primary>").count();
+    let first = addresses();
+    let one_more =
+        format!("Action=AssignPrivateIpAddresses&NetworkInterfaceId={}&SecondaryPrivateIpAddressCount=1", primary.eni);
+    let faults = lab.faults();
+    faults.inject(Injection::once(Action::AssignPrivateIpAddresses, Disturbance::Lose(When::AfterEffect)));
+    let (answer, well) = call(node, &one_more);
+    assert!(!well && answer.is_empty(), "the answer is lost: {answer}");
+    let stale = Disturbance::Stale(Duration::from_secs(30));
+    faults.inject(Injection::once(Action::DescribeNetworkInterfaces, stale));
+    assert_eq!(addresses(), first, "an earlier answer to the same question");
+    assert_eq!(addresses(), first + 1, "and then what the lost call did, once");
+    let throttled = Disturbance::Refuse(When::BeforeEffect, Fault::throttled());
+    faults.inject(Injection::once(Action::AssignPrivateIpAddresses, throttled));
+    let (answer, _) = call(node, &one_more);
+    assert!(answer.contains("<Code>RequestLimitExceeded</Code>"), "{answer}");
+    assert_eq!(addresses(), first + 1);
+    let outcomes: Vec<_> = lab.ec2().log().into_iter().map(|call| call.outcome).collect();
+    let refused = Outcome::Refused("RequestLimitExceeded".to_owned());
+    let (yes, lost) = (Outcome::Accepted, Outcome::Lost);
+    assert_eq!(outcomes, [yes.clone(), lost, yes.clone(), yes.clone(), refused, yes]);
+}
+
+/// A call of EC2, made inside the node: what it answers, and whether it does.
+fn call(node: &Node, form: &str) -> (String, bool) {
+    let mut curl = Command::new("curl");
+    // LocalStack learns the region from where a signature would be.
+    let scope = "Authorization: AWS4-HMAC-SHA256 Credential=lab/20260101/us-west-2/ec2/aws4_request, \
+                 SignedHeaders=host, Signature=00";
+    curl.args(["-s", "-H", scope, "-d", &format!("Version=2016-11-15&{form}"), &format!("http://{EC2_ADDRESS}/")]);
+    let answer = node.netns().output(&mut curl).expect("curl runs");
+    (String::from_utf8_lossy(&answer.stdout).into_owned(), answer.status.success())
 }
 
 /// What metadata says, asked inside the node.
