@@ -46,23 +46,33 @@ fi
 # The same lock under another Python is another environment.
 wanted=$(python3 --version && cat "$lock")
 if [ "$wanted" != "$(cat "$venv/installed.txt" 2>/dev/null)" ]; then
+    echo "venv.sh: making $venv" >&2
     rm -rf "$venv"
     python3 -m venv --without-pip "$venv" >&2
     "$uv" --quiet --no-config --cache-dir "$cache/uv/cache" pip install --python "$venv/bin/python" --require-hashes \
         --build-constraint "$here/lock/build.txt" --requirement "$lock" >&2
-    if [ "$kind" = localstack ]; then
+    # What a start and the first call import is compiled here, also where Python is told to write no bytecode: 5 s a start.
+    case $kind in
+    localstack)
         # Its index of AWS services: the first call would wait for it. See berth_ec2/localstack.py.
         index=$venv/berth-service-catalog
         mkdir "$index"
-        "$venv/bin/python" - "$index" >&2 <<'PYTHON'
+        env -u PYTHONDONTWRITEBYTECODE "$venv/bin/python" - "$index" >&2 <<'PYTHON'
 import sys
 from pathlib import Path
 
+import localstack.runtime.main
+import localstack.runtime.server.hypercorn
+import localstack.aws.app
+import localstack.services.ec2.provider
+import localstack.services.iam.provider
 from localstack.aws import spec
 
 spec.build_service_index_cache(str(Path(sys.argv[1]) / spec._get_catalog_filename()))
 PYTHON
-    fi
+        ;;
+    moto) env -u PYTHONDONTWRITEBYTECODE "$venv/bin/python" -c 'import moto.server, moto.ec2.urls, moto.iam.urls, moto.sts.urls' >&2 ;;
+    esac
     printf '%s\n' "$wanted" >"$venv/installed.txt"
 fi
 
@@ -79,6 +89,7 @@ if [ "$kind" != tools ]; then
         printf 'Metadata-Version: 2.1\nName: berth_ec2\nVersion: 0.1.0\n' >"$site/berth_ec2-0.1.0.dist-info/METADATA"
         printf '[localstack.hooks.on_infra_start]\nberth_ec2 = berth_ec2.localstack:on_infra_start\n' \
             >"$site/berth_ec2-0.1.0.dist-info/entry_points.txt"
+        "$venv/bin/python" -m compileall -q "$site/berth_ec2"
     fi
 fi
 echo "$venv/bin/python"

@@ -22,11 +22,16 @@ CATALOG = "berth-service-catalog"
 def on_infra_start() -> None:
     give_catalog(Path(sys.prefix) / CATALOG, Path(config.dirs.cache))
     if os.environ.get("BERTH_EC2", "on") != "off":
-        # It imports moto's EC2, which LocalStack does at the first call only.
-        from berth_ec2.start import start
+        install()
 
-        refuse_unknown_actions()
-        start()
+
+def install() -> None:
+    """Everything but the index."""
+    # It imports moto's EC2, which LocalStack does at the first call only.
+    from berth_ec2.start import start
+
+    refuse_unknown_actions()
+    start()
 
 
 def refuse_unknown_actions() -> None:

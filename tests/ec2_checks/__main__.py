@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ec2_checks.region import CHECKS, Mismatch, Region
-from ec2_checks.table import IPV6, WHOLE, Line, read
+from ec2_checks.table import LISTS, Line, read
 
-SUBJECTS = ["networks", "launches", "interfaces", "interface_types", "attachments", "addresses", "prefixes", "ipv6"]
+SUBJECTS = ["networks", "launches", "interfaces", "interface_types", "attachments", "addresses", "prefixes", "ipv6", "admin"]
 
 
 def main() -> int:
@@ -20,10 +20,11 @@ def main() -> int:
     options.add_argument("--endpoint", required=True, help="where EC2 answers, as a URL")
     options.add_argument(
         "--table",
-        choices=["all", "stock", "ipv6"],
+        choices=["all", "stock", "ipv6", "admin"],
         default="all",
-        help="all: checks.tsv; stock: those of it that LocalStack passes without our package; ipv6: ipv6.tsv",
+        help="all: checks.tsv; stock: those that LocalStack passes without our package; ipv6, admin: lists of that name",
     )
+    options.add_argument("--admin", default="", help="the host and port of the admin listener, for the table admin")
     options.add_argument("--only", default="", help="run the checks whose id contains this")
     options.add_argument("--verbose", action="store_true", help="name the checks that pass, too")
     options.add_argument("--at-once", type=int, default=8, help="how many checks run at the same time")
@@ -32,18 +33,19 @@ def main() -> int:
 
     for subject in SUBJECTS:
         importlib.import_module(f"ec2_checks.{subject}")
-    whole, ipv6 = read(WHOLE), read(IPV6)
-    if set(whole) | set(ipv6) != set(CHECKS):
-        print(f"the tables and the code differ: {sorted((set(whole) | set(ipv6)) ^ set(CHECKS))}", file=sys.stderr)
+    tables = {name: read(file) for name, file in LISTS.items()}
+    listed = {check for table in tables.values() for check in table}
+    if listed != set(CHECKS):
+        print(f"the lists and the code differ: {sorted(listed ^ set(CHECKS))}", file=sys.stderr)
         return 2
-    table = {
-        "all": whole,
-        "stock": {name: line for name, line in whole.items() if line.stock},
-        "ipv6": ipv6,
-    }[arguments.table]
+    tables["stock"] = {name: line for name, line in tables["all"].items() if line.stock}
+    table = tables[arguments.table]
 
     started = time.monotonic()
-    verdicts = run(arguments.endpoint, [name for name in table if arguments.only in name], arguments.at_once)
+    region = Region(arguments.endpoint, arguments.admin)
+    # Revisions and settings are the whole process's.
+    at_once = 1 if arguments.table == "admin" else arguments.at_once
+    verdicts = run(region, [name for name in table if arguments.only in name], at_once)
     report(table, verdicts, verbose=arguments.verbose)
     failed = sum(1 for failure in verdicts.values() if failure)
     print(f"{len(verdicts) - failed} passed, {failed} failed in {time.monotonic() - started:.1f} s")
@@ -52,10 +54,9 @@ def main() -> int:
     return 0 if failed == 0 and verdicts else 1
 
 
-def run(endpoint: str, chosen: list[str], at_once: int) -> dict[str, str | None]:
+def run(region: Region, chosen: list[str], at_once: int) -> dict[str, str | None]:
     """What is wrong, or nothing, by check. EC2's transitions take time; checks that wait for them need not wait for each
     other."""
-    region = Region(endpoint)
     with ThreadPoolExecutor(max_workers=at_once) as pool:
         return dict(zip(chosen, pool.map(lambda name: verdict(CHECKS[name], region), chosen), strict=True))
 

@@ -92,8 +92,8 @@ def token() -> str:
 class Region:
     """One VPC to work in, and boto3 with its own retries off. Every check takes subnets of its own."""
 
-    def __init__(self, endpoint: str):
-        self._endpoint = endpoint
+    def __init__(self, endpoint: str, admin: str = ""):
+        self._endpoint, self.admin = endpoint, admin
         self.client = self._client("ec2")
         self.vpc = self.client.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
         self._blocks = itertools.count()

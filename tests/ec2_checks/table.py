@@ -4,8 +4,12 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-WHOLE = Path(__file__).with_name("checks.tsv")
-IPV6 = Path(__file__).with_name("ipv6.tsv")
+LISTS = {
+    "all": Path(__file__).with_name("checks.tsv"),
+    "ipv6": Path(__file__).with_name("ipv6.tsv"),
+    "admin": Path(__file__).with_name("admin.tsv"),
+}
+"""By the names of their tables."""
 
 
 @dataclass(frozen=True)
