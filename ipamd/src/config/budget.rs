@@ -57,8 +57,7 @@ pub(super) fn shown(budgets: &BTreeMap<Action, Budget>) -> String {
     let mut list = String::new();
     for (action, Budget { burst, refill }) in budgets {
         let comma = if list.is_empty() { "" } else { "," };
-        // Writing to a string never fails.
-        drop(write!(list, "{comma}{action}={burst}/{}", rate(*refill)));
+        write!(list, "{comma}{action}={burst}/{}", rate(*refill)).expect("a string takes whatever is written");
     }
     list
 }
