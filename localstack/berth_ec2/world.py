@@ -103,12 +103,10 @@ class World:
         assert own is not None
         if own.place == (0, 0):
             raise refusals.primary_detach()
-        if own.status is AttachmentStatus.DETACHING and not force:
-            return
         own.status = AttachmentStatus.DETACHING
         times = self.settings().times
         detach = times.forced_detach if force else times.detach
-        self._later(min(times.unplug, detach), lambda: _unplugged(own))
+        self._later(times.unplug, lambda: _unplugged(own))
         self._later(detach, lambda: _detached(eni, own))
 
     def attached_by(self, attachment: str) -> Eni:

@@ -144,6 +144,9 @@ def test_ipv6_addresses_and_prefixes_do_not_overlap() -> None:
     for taken in (Wanted6(addresses=first.addresses), Wanted6(prefixes=first.prefixes)):
         with pytest.raises(Refusal, match=r"InUse|in use"):
             holdings.assign6(other, taken)
+    around = IPv6Network((first.addresses[0], 80), strict=False)
+    with pytest.raises(Refusal, match="in use"):
+        holdings.assign6(other, Wanted6(prefixes=[around]))
     holdings.unassign6(one, first.addresses, first.prefixes)
     assert holdings.assign6(other, Wanted6(addresses=first.addresses)).addresses == first.addresses
 

@@ -119,10 +119,12 @@ def test_what_is_marked_goes_with_its_instance_and_the_rest_is_free() -> None:
 
 
 def test_an_instance_that_ends_while_it_starts_never_runs() -> None:
-    lab = Lab()
+    lab = Lab(settings=Settings(times=Times(stop=2_000)))
     machine = lab.machine()
     lab.world.terminate(machine)
-    lab.after(5_000)
+    lab.after(1_000)
+    assert machine.state.name == "shutting-down"
+    lab.after(1_000)
     assert machine.state.name == "terminated"
 
 
