@@ -17,7 +17,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use sim::{AddressOrder, PrefixShortage, Times};
 
-use crate::{node, process::Process, settings::directory_of, wait};
+use crate::{interrupt, node, process::Process, settings::directory_of, wait};
 
 /// A python that has LocalStack and the extension.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +84,7 @@ impl LocalStack {
     /// leaves something open, it does as `ec2` says.
     pub fn start(python: &Python, name: &str, ec2: &sim::Settings) -> Result<Self> {
         clean(name)?;
+        ensure!(!interrupt::ending(), "not starting LocalStack: everything is being taken down");
         let directory = directory_for(name);
         fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
         let (gateway, admin) = free_ports()?;
