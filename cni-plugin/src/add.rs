@@ -70,9 +70,12 @@ impl Kernel {
     fn wire(&mut self, present: Presence, wiring: &Wiring) -> Result<PodLink, Failure> {
         let Self { netns, host, pod } = self;
         if let Presence::Ours(link) = present {
+            let state = host.link_by_index(link.host.index).map_err(|e| refused(&e))?;
             let held = pod.addresses(link.pod.index).map_err(|e| refused(&e))?;
-            let another_lease =
-                !held.iter().any(|net| wiring.addresses.contains(net)) && held.iter().any(|net| net.addr().is_ipv4());
+            // In another group it is of a lease on another ENI, or a DEL has handed it over and it is about to go.
+            let another_lease = state.is_none_or(|state| state.group != wiring.group)
+                || !held.iter().any(|net| wiring.addresses.contains(net))
+                    && held.iter().any(|net| net.addr().is_ipv4());
             if !another_lease {
                 let faults = pod::verify(host, pod, wiring, &link).map_err(|e| refused(&e))?;
                 if !faults.is_empty() {

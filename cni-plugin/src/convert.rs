@@ -1,13 +1,13 @@
 //! The protocol's types into the plugin's own: the only place that reads an answer of the daemon.
 
-use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use datapath::link::SandboxKey;
 use datapath::pod::Wiring;
 use ipnet::{IpNet, Ipv4Net};
 use proto::v1::{Attachment, LeaseKey, Path, Pod as ProtoPod, ReleaseResponse};
 
+use crate::del::Told;
 use crate::failure::{Code, Failure};
 use crate::request::{Pod, Sandbox};
 
@@ -58,10 +58,13 @@ pub(crate) fn wiring(sandbox: &Sandbox, attachments: &[Attachment]) -> Result<Wi
     })
 }
 
-/// The addresses of the lease that a release has ended; what cannot be read is not needed.
-pub(crate) fn released(answer: &ReleaseResponse) -> BTreeSet<Ipv4Addr> {
+/// What the daemon says of a release; addresses that cannot be read are not needed.
+pub(crate) fn told(answer: &ReleaseResponse) -> Told {
     let addresses = answer.attachment.iter().flat_map(|attachment| &attachment.addresses);
-    addresses.filter_map(|address| address.cidr.parse::<Ipv4Net>().ok()).map(|net| net.addr()).collect()
+    Told::Daemon {
+        released: addresses.filter_map(|address| address.cidr.parse::<Ipv4Net>().ok()).map(|net| net.addr()).collect(),
+        doomed: Some(answer.doomed_group).filter(|group| *group > 0),
+    }
 }
 
 fn unusable(what: &str) -> Failure {

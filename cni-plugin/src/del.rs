@@ -28,16 +28,17 @@ pub(crate) fn del(config: &Config, sandbox: &Sandbox) -> Result<(), Failure> {
         Ok((host, link))
     });
     let cut = act(&mut found, |host, link| match link {
-        Found::Ours(index) => pod::cut_off(host, index).map(|_| ()),
+        Found::Ours { link, .. } => pod::cut_off(host, link).map(|_| ()),
         Found::VpcCnis(index) => vpc_cni::clear(host, index).map(|_| ()),
         Found::Nothing => Ok(()),
     });
     let told = give_back(config, sandbox, previous_address(config), started);
     let gone = act(&mut found, |host, link| match (link, &told) {
-        (Found::Ours(index), _) => pod::delete(host, index),
+        (Found::Ours { link, up: true }, Ok(Told::Daemon { doomed: Some(group), .. })) => hand_over(host, link, *group),
+        (Found::Ours { link, .. }, _) => pod::delete(host, link),
         // Its namespace went first, and the link with it: of a pod that amazon-vpc-cni wired the rules are still there. If they cannot
         // be removed now, the daemon finds them.
-        (Found::Nothing, Ok(released)) if !released.is_empty() => {
+        (Found::Nothing, Ok(Told::Daemon { released, .. })) if !released.is_empty() => {
             vpc_cni::clear_rules(host, released).map_or(Ok(()), |_| Ok(()))
         }
         _ => Ok(()),
@@ -47,11 +48,20 @@ pub(crate) fn del(config: &Config, sandbox: &Sandbox) -> Result<(), Failure> {
     told.map(|_| ())
 }
 
+/// The daemon deletes the link, with others, so that nobody waits for the kernel's RCU here. Also one that starts later: the link's
+/// group says so.
+fn hand_over(host: &mut Socket, link: LinkIndex, group: u32) -> Result<(), WireError> {
+    pod::doom(host, link, group).or_else(|_| pod::delete(host, link))
+}
+
 /// What the kernel has for the sandbox interface.
 #[derive(Clone, Copy)]
 enum Found {
-    /// The link that we made.
-    Ours(LinkIndex),
+    /// The link that we made. One that is not up was not finished, and the kernel tells nobody of changes to it.
+    Ours {
+        link: LinkIndex,
+        up: bool,
+    },
     /// The link that amazon-vpc-cni made before us: its own cached result is kept under another network's name, and does not reach us.
     VpcCnis(LinkIndex),
     Nothing,
@@ -73,7 +83,7 @@ fn find(host: &mut Socket, config: &Config, sandbox: &Sandbox) -> Result<Found, 
     // As ADD does: `host` stays the node's.
     let mut inside = netns.and_then(|netns| netns.enter().ok().and_then(|()| Socket::open().ok()));
     if let Some(link) = pod::find(host, inside.as_mut(), &sandbox.key, &names(config, sandbox))? {
-        return Ok(Found::Ours(link.index));
+        return Ok(Found::Ours { link: link.index, up: link.up });
     }
     let canonical = config.numbering.link_name(&sandbox.pod.namespace, &sandbox.pod.name);
     let link = vpc_cni::find(host, inside.as_mut(), &sandbox.key.ifname, &canonical)?;
@@ -105,14 +115,21 @@ fn previous_address(config: &Config) -> String {
     address.filter(|text| text.parse::<std::net::IpAddr>().is_ok()).unwrap_or_default().to_owned()
 }
 
-/// Tells the daemon, or leaves it in the spool; the addresses of the lease that ended, if the daemon said so. Fails only if neither can
-/// be done.
-pub(crate) fn give_back(
-    config: &Config,
-    sandbox: &Sandbox,
-    address: String,
-    started: u64,
-) -> Result<BTreeSet<Ipv4Addr>, Failure> {
+/// Who knows of the DEL.
+pub(crate) enum Told {
+    /// The daemon.
+    Daemon {
+        /// The addresses of the lease that ended.
+        released: BTreeSet<Ipv4Addr>,
+        /// It deletes links of this group.
+        doomed: Option<u32>,
+    },
+    /// The next daemon.
+    Spool,
+}
+
+/// Tells the daemon, or leaves it in the spool. Fails only if neither can be done.
+pub(crate) fn give_back(config: &Config, sandbox: &Sandbox, address: String, started: u64) -> Result<Told, Failure> {
     let request = ReleaseRequest {
         key: Some(convert::key(&sandbox.key)),
         pod: Some(convert::pod(&sandbox.pod)),
@@ -120,7 +137,7 @@ pub(crate) fn give_back(
         address: address.clone(),
     };
     let silence = match converse(Daemon::below(&config.run_dir).release(request)) {
-        Ok(Ok(answer)) => return Ok(convert::released(&answer)),
+        Ok(Ok(answer)) => return Ok(convert::told(&answer)),
         Ok(Err(silence)) => silence.to_string(),
         Err(failure) => failure.message,
     };
@@ -132,7 +149,7 @@ pub(crate) fn give_back(
         started_boottime_ns: started,
         boot_id: boot::boot_id(),
     };
-    spool::leave(&config.run_dir.join("spool"), &entry).map(|_| BTreeSet::new()).map_err(|error| Failure {
+    spool::leave(&config.run_dir.join("spool"), &entry).map(|_| Told::Spool).map_err(|error| Failure {
         code: Code::TryAgain,
         message: format!("{silence}, and the spool cannot be written"),
         details: chain(&error),

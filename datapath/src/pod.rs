@@ -269,6 +269,11 @@ pub fn cut_off(host: &mut Socket, link: LinkIndex) -> Result<Vec<Route>, WireErr
     Ok(routes)
 }
 
+/// Moves a pod's link, cut off already, to the group of those that the daemon deletes together.
+pub fn doom(host: &mut Socket, link: LinkIndex, group: u32) -> Result<(), WireError> {
+    host.send(Batch::from_iter([Change::set_link(link, [LinkSetting::Group(group)])]))
+}
+
 /// Deletes a pod's link, both ends. Waits about 20 ms for the kernel's RCU.
 pub fn delete(host: &mut Socket, link: LinkIndex) -> Result<(), WireError> {
     host.send(Batch::from_iter([Change::delete_link(link)]))

@@ -27,6 +27,8 @@ pub(crate) struct Ledger {
     pub(crate) refuse: Option<Reason>,
     /// Speak from an address that the node does not have: the kernel will refuse the pod's route.
     pub(crate) wrong_source: bool,
+    /// The group of links that a DEL is to hand over; 0: none.
+    pub(crate) doomed_group: u32,
     given: u8,
 }
 
@@ -132,7 +134,8 @@ impl Ipam for Service {
         let key = request.key.clone().unwrap_or_default();
         ledger.releases.push(request);
         let attachment = ledger.leases.remove(&(key.container_id, key.ifname));
-        Ok(Response::new(ReleaseResponse { released: attachment.is_some(), attachment }))
+        let doomed_group = ledger.doomed_group;
+        Ok(Response::new(ReleaseResponse { released: attachment.is_some(), attachment, doomed_group }))
     }
 
     async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {

@@ -120,3 +120,57 @@ fn a_del_that_can_tell_nobody_cleans_the_kernel_and_asks_to_be_tried_again() {
     assert_eq!((code, message.contains("spool")), (11, true), "{message}");
     node.assert_bare();
 }
+
+/// A node whose daemon deletes links of this group; here it never does.
+const DOOMED: u32 = 7063;
+
+fn handed_over() -> Added {
+    let mut added = added();
+    added.daemon.ledger().doomed_group = DOOMED;
+    let del = added.node.sandbox("DEL", "c1", "web-0", Some(&added.sandbox)).config("1.0.0", Some(&added.result));
+    assert_eq!(del.succeed(), "");
+    assert_eq!(added.node.place.links().iter().filter(|link| link.group == DOOMED).count(), 1, "handed over");
+    assert_eq!(added.node.place.socket.own_routes().expect("listed"), [], "and cut off before");
+    added
+}
+
+#[test]
+fn a_del_hands_the_link_to_the_daemon_and_so_does_the_next_one() {
+    let Added { mut node, sandbox, daemon, result } = handed_over();
+    let again = node.sandbox("DEL", "c1", "web-0", Some(&sandbox)).config("1.0.0", Some(&result));
+    assert_eq!(again.succeed(), "");
+    assert_eq!(node.place.links().iter().filter(|link| link.group == DOOMED).count(), 1);
+    // Without a daemon nobody would come for it.
+    drop(daemon);
+    assert_eq!(node.sandbox("DEL", "c1", "web-0", Some(&sandbox)).succeed(), "");
+    node.assert_bare();
+}
+
+#[test]
+fn an_add_for_a_sandbox_whose_link_is_about_to_go_makes_a_new_one() {
+    let Added { mut node, sandbox, daemon, .. } = handed_over();
+    let result = node.sandbox("ADD", "c1", "web-0", Some(&sandbox)).result();
+    let groups: Vec<_> = node.place.links().into_iter().filter(|link| link.veth).map(|link| link.group).collect();
+    assert_eq!(groups, [7002], "the daemon deletes the other group at any moment");
+    assert_eq!(node.place.socket.own_routes().expect("listed").len(), 1);
+    node.sandbox("CHECK", "c1", "web-0", Some(&sandbox)).config("1.0.0", Some(&result)).succeed();
+    drop(daemon);
+}
+
+#[test]
+fn a_new_sandbox_of_the_pod_has_the_canonical_name_while_the_old_link_is_about_to_go() {
+    let Added { node, sandbox: _old, daemon, result } = handed_over();
+    let sandbox = Place::new();
+    let again = node.sandbox("ADD", "c2", "web-0", Some(&sandbox)).result();
+    assert_eq!(again["interfaces"][0]["name"], result["interfaces"][0]["name"]);
+    drop(daemon);
+}
+
+#[test]
+fn a_check_of_a_sandbox_whose_link_is_about_to_go_says_so() {
+    let Added { node, sandbox, daemon, result } = handed_over();
+    drop(daemon);
+    let check = node.sandbox("CHECK", "c1", "web-0", Some(&sandbox)).config("1.0.0", Some(&result));
+    let (_, message) = check.fail();
+    assert!(message.contains("route"), "{message}");
+}

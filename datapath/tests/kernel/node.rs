@@ -139,9 +139,9 @@ fn doomed_links_go_together_and_the_living_stay() {
     let mut vpc = Vpc::installed();
     let (a, b) = (vpc.pod(2, POD), vpc.pod(2, Ipv4Addr::new(10, 0, 0, 22)));
     let numbering = vpc.facts.numbering.clone();
-    node::delete_doomed(&mut vpc.node.socket, &numbering).expect("nothing is doomed, which is fine");
-    node::doom(&mut vpc.node.socket, &numbering, &[a.link.host.index]).expect("doomed");
-    node::delete_doomed(&mut vpc.node.socket, &numbering).expect("deleted");
+    node::delete_doomed(&mut vpc.node.socket, numbering.doomed_group()).expect("nothing is doomed, which is fine");
+    datapath::pod::doom(&mut vpc.node.socket, a.link.host.index, numbering.doomed_group()).expect("doomed");
+    node::delete_doomed(&mut vpc.node.socket, numbering.doomed_group()).expect("deleted");
     assert_eq!(vpc.node.socket.link_by_index(a.link.host.index).expect("read"), None);
     assert!(vpc.node.socket.link_by_index(b.link.host.index).expect("read").is_some());
     let _ = (host(NODE), &a.place, &b.place);

@@ -154,6 +154,7 @@ pub fn allocated(lease: &Lease, facing: &Facing, node: Option<Ipv4Addr>, mode: &
 /// The answer to a DEL.
 pub fn released(lease: Option<&Lease>, facing: &Facing, node: Option<Ipv4Addr>) -> v1::ReleaseResponse {
     v1::ReleaseResponse {
+        doomed_group: facing.numbering.doomed_group(),
         released: lease.is_some(),
         attachment: lease.and_then(|lease| lease.attachments.first()).map(|one| attachment(one, facing, node)),
     }

@@ -5,6 +5,7 @@
 //! are.
 
 mod carry;
+mod doomed;
 mod lookout;
 mod worker;
 
@@ -167,7 +168,7 @@ fn start_in(
         Some(netns) => Socket::open_in(netns),
         None => Socket::open(),
     };
-    let (mut socket, working, looking) = (open()?, open()?, open()?);
+    let (mut socket, working, looking, burying) = (open()?, open()?, open()?, open()?);
     let links = socket.links()?;
     let traces = Traces::read(&mut socket, &links)?;
     let wanted = Arc::<Wanted>::default();
@@ -176,12 +177,13 @@ fn start_in(
     let numbering = plan.numbering.clone();
     let carry = carry::Carry::new(plan, working, Arc::clone(&wanted), traces.addresses());
     let lookout = lookout::Lookout::new(looking, numbering.clone(), reclaim_after);
+    let doomed = doomed::Doomed::start(burying, numbering.doomed_group()).map_err(HostError::Thread)?;
     let thread = std::thread::Builder::new()
         .name("kernel".to_owned())
         .stack_size(512 << 10)
         .spawn(move || match netns {
-            Some(netns) => drop(netns.run(|| worker::run(carry, lookout, inbox, tell))),
-            None => worker::run(carry, lookout, inbox, tell),
+            Some(netns) => drop(netns.run(|| worker::run(carry, lookout, doomed, inbox, tell))),
+            None => worker::run(carry, lookout, doomed, inbox, tell),
         })
         .map_err(HostError::Thread)?;
     let host = KernelHost { wanted, orders: orders.clone(), socket, numbering, traces };

@@ -32,15 +32,36 @@ fn path(netns: &Netns) -> String {
 
 impl Node {
     fn start() -> Self {
-        let netns = Netns::create().expect("a namespace");
-        let vpc = Netns::create().expect("another one");
+        let node = Self::start_in(Netns::create().expect("a namespace"), Netns::create().expect("another one"));
+        node.run("ip link set lo up");
+        node
+    }
+
+    fn start_in(netns: Netns, vpc: Netns) -> Self {
         let wiring = config::parse(&|_| None).expect("defaults").0.wiring;
         let (host, worker, told) =
             start_in(&wiring, Duration::from_secs(2), Some(Netns::open(path(&netns)).expect("the same one")))
                 .expect("a worker");
-        let node = Self { netns, vpc, host, worker, told };
-        node.run("ip link set lo up");
-        node
+        Self { netns, vpc, host, worker, told }
+    }
+
+    /// Waits until these are all the links of pods.
+    async fn has_links(&self, wanted: &[String]) {
+        let mut there = Vec::new();
+        let gone = async {
+            loop {
+                let listed = self.run("ip -o link show type veth");
+                there = listed.lines().filter_map(|line| line.split([' ', '@']).nth(1)).map(str::to_owned).collect();
+                there.retain(|name: &String| name.starts_with("pod"));
+                there.sort();
+                if there == wanted {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let met = tokio::time::timeout(Duration::from_secs(10), gone).await;
+        assert!(met.is_ok(), "there are {there:?}, not {wanted:?}");
     }
 
     fn run(&self, line: &str) -> String {
@@ -367,4 +388,39 @@ async fn whose_links_are_there_is_told_again_and_again_and_soon_after_one_has_go
     node.run("ip link del eni1");
     node.run("ip link del eni4");
     node.seen(|seen| alive(seen) == ["c2", "c3"]).await;
+}
+
+#[tokio::test]
+async fn links_that_dels_hand_over_go_together_and_living_pods_of_the_same_eni_stay() {
+    let mut node = Node::start();
+    node.plug("eth0", PRIMARY);
+    node.plug("eth1", SECOND);
+    node.know_the_vpc();
+    node.host.reconcile(vec![eni(1, PRIMARY, &[]), eni(2, SECOND, &[])]);
+    node.told(ready(2)).await;
+    let elsewhere = path(&node.vpc);
+    let pods: Vec<String> = (b'a'..=b'l').map(|n| format!("pod-{}", char::from(n))).collect();
+    for pod in &pods {
+        node.run(&format!("ip link add {pod} group 7002 type veth peer name {pod} netns {elsewhere}"));
+        node.run(&format!("ip link set {pod} up"));
+    }
+    let (dead, living) = pods.split_at(8);
+    for pod in dead {
+        node.run(&format!("ip link set {pod} group 7063"));
+    }
+    node.has_links(living).await;
+    // The worker's end: what is handed over then waits for the next daemon.
+    let Node { netns, vpc, host, worker, told } = node;
+    worker.stop();
+    drop((host, told));
+    let run = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        assert!(
+            netns.run(|| Command::new(words[0]).args(&words[1..]).status()).expect("entered").expect("ran").success()
+        );
+    };
+    run("ip link set pod-i group 7063");
+    let node = Node::start_in(netns, vpc);
+    node.has_links(&living[1..]).await;
+    node.worker.stop();
 }

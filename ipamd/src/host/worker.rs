@@ -11,7 +11,7 @@ use datapath::{
 use tokio::{sync::mpsc, time::Instant};
 use tracing::{debug, error, info, warn};
 
-use super::{Order, Told, carry::Carry, chain, lookout::Lookout};
+use super::{Order, Told, carry::Carry, chain, doomed::Doomed, lookout::Lookout};
 
 /// How long to wait after a pass that failed, growing from the one to the other.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -21,6 +21,7 @@ const RETRY_MOST: Duration = Duration::from_secs(10);
 pub(super) fn run(
     carry: Carry,
     lookout: Lookout,
+    doomed: Doomed,
     orders: mpsc::UnboundedReceiver<Order>,
     tell: mpsc::UnboundedSender<Told>,
 ) {
@@ -32,7 +33,7 @@ pub(super) fn run(
         }
     }
     match tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build() {
-        Ok(runtime) => runtime.block_on(work(carry, lookout, orders, tell)),
+        Ok(runtime) => runtime.block_on(work(carry, lookout, doomed, orders, tell)),
         Err(error) => error!(%error, "could not start the kernel's thread"),
     }
 }
@@ -67,10 +68,13 @@ async fn next(watch: &mut Option<LinkWatch>) -> LinkEvent {
 async fn work(
     mut carry: Carry,
     mut lookout: Lookout,
+    doomed: Doomed,
     mut orders: mpsc::UnboundedReceiver<Order>,
     tell: mpsc::UnboundedSender<Told>,
 ) {
     let mut watch = watch();
+    // What an earlier daemon was handed and did not get to.
+    doomed.bury();
     let mut wait = RETRY_FIRST;
     let mut retry: Option<Instant> = None;
     loop {
@@ -94,6 +98,9 @@ async fn work(
                 if !matches!(event, LinkEvent::Present(_)) {
                     lookout.hurry();
                 }
+                if doomed.concerns(&event) {
+                    doomed.bury();
+                }
                 due |= match &event {
                     LinkEvent::Present(link) => carry.concerns(link),
                     LinkEvent::Gone(link) => carry.carried(link),
@@ -103,6 +110,8 @@ async fn work(
             () = tokio::time::sleep_until(again) => due = true,
             () = tokio::time::sleep_until(lookout.due()) => match lookout.look(|address| carry.is_of_an_eni(address)) {
                 Ok(seen) => {
+                    // The kernel tells nobody of a change to a link that is down.
+                    doomed.bury();
                     due |= carry.set_foreign(seen.foreign());
                     drop(tell.send(Told::Seen(seen)));
                 }

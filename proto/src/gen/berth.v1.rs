@@ -106,6 +106,10 @@ pub struct ReleaseResponse {
     pub released: bool,
     #[prost(message, optional, tag = "2")]
     pub attachment: ::core::option::Option<Attachment>,
+    /// Move the sandbox's link to this group when it is cut off: the daemon deletes the group, many links in one request. 0: delete the
+    /// link yourself.
+    #[prost(uint32, tag = "3")]
+    pub doomed_group: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CheckRequest {
