@@ -55,7 +55,7 @@ def describe_instances(call: Call, _: Original) -> Answer:
     theirs = {name: values for name, values in call.filters.items() if not _is_ours(name)}
     of_enis = {name.removeprefix(PREFIX): values for name, values in ours.items() if name.startswith(PREFIX)}
     filters.check(of_enis, answers.FILTERS)
-    passing = {one.id for one in region.backend.all_instances(theirs)} if theirs else None
+    passing = _passing(call, theirs) if theirs else None
     found = []
     for reservation, instance in region.instances():
         asked = (not ids or instance.id in ids) and (passing is None or instance.id in passing)
@@ -63,6 +63,14 @@ def describe_instances(call: Call, _: Original) -> Answer:
             found.append((region.serial(instance.id), (reservation, instance)))
     page, token = filters.page(found, size, call.params.text("NextToken"))
     return {"Reservations": _by_reservation(page), "NextToken": token}
+
+
+def delete_subnet(call: Call, original: Original) -> Any:
+    """Not with an ENI in it (documentation)."""
+    subnet = call.params.required("SubnetId")
+    if any(eni.subnet.id == subnet for eni in call.region.world.enis.values()):
+        raise refusals.subnet_in_use(subnet)
+    return original()
 
 
 def terminate_instances(call: Call, original: Original) -> Any:
@@ -109,6 +117,7 @@ def paged(name: str, ids: str, identity: Callable[[Any], str]) -> Callable[[Call
 ACTIONS: Mapping[str, Callable[[Call, Original], Any]] = {
     "run_instances": run_instances,
     "describe_instances": describe_instances,
+    "delete_subnet": delete_subnet,
     "terminate_instances": terminate_instances,
     "create_tags": create_tags,
     "delete_tags": delete_tags,
@@ -119,6 +128,15 @@ ACTIONS: Mapping[str, Callable[[Call, Original], Any]] = {
     "describe_security_groups": paged("SecurityGroups", "GroupIds", lambda one: str(one.id)),
 }
 """By the names that moto has for its methods."""
+
+
+def _passing(call: Call, filters: filters.Filters) -> set[str]:
+    """Instances that pass filters which only moto knows."""
+    try:
+        found = call.region.backend.describe_instances(filters)
+    except NotImplementedError:
+        raise refusals.unknown_filter(", ".join(filters)) from None
+    return {instance.id for reservation in found for instance in reservation.instances}
 
 
 def _is_ours(name: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from botocore.model import OperationNotFoundError
 from moto.core.responses import ActionResult, EmptyResult
+from moto.ec2.exceptions import FilterNotImplementedError
 from moto.ec2.models.elastic_network_interfaces import NetworkInterfaceBackend
 from moto.ec2.models.subnets import Subnet
 from moto.ec2.responses import EC2Response
@@ -57,6 +58,9 @@ def _guarded(original: Callable[[Any], WireAnswer]) -> Callable[[Any], WireAnswe
                 answer = original(response)
             except Refusal as refusal:
                 return _refused(refusal)
+            except FilterNotImplementedError as error:
+                # As EC2 does with a filter that it does not have; theirs is an internal error.
+                return _refused(Refusal("InvalidParameterValue", str(error)))
             if answer[0] < 300 and not response._get_action().startswith(READS):
                 timeline.touch()
             return answer

@@ -57,9 +57,6 @@ def prep_nics(
             eni.attachment = None
         raise
     region.world.launch(machine)
-    primary = machine.primary()
-    assert primary is not None
-    instance.security_groups = [region.backend.get_security_group_from_id(group.id) for group in primary.groups]
 
 
 def terminate(original: Callable[[MotoInstance], Any]) -> Callable[[MotoInstance], Any]:
@@ -91,6 +88,7 @@ def install() -> None:
     Instance.prep_nics = prep_nics
     Instance.terminate = terminate(Instance.terminate)
     Instance.network_interfaces = property(network_interfaces)
+    Instance.security_groups = property(_groups, _set_groups)
     # What moto's other parts read; they stop and start instances, too.
     Instance.nics = property(lambda instance: {0: nic_of(instance)} if primary_of(instance) else {})
     Instance.private_ip = Instance.private_ip_address = of_primary(lambda eni: str(eni.primary()))
@@ -169,6 +167,22 @@ def _take(
     marked = one.flag("DeleteOnTermination")
     # True by default for what the launch makes (documentation).
     region.world.attach_at_launch(eni, place, delete_on_termination=not existing if marked is None else marked)
+
+
+def _groups(instance: MotoInstance) -> list[Any]:
+    """An instance's groups are those of its primary ENI (documentation)."""
+    primary = primary_of(instance) if "_berth" in instance.__dict__ else None
+    if primary is None:
+        groups: list[Any] = instance._berth_groups
+        return groups
+    return [instance.ec2_backend.get_security_group_from_id(group.id) for group in primary.groups]
+
+
+def _set_groups(instance: MotoInstance, groups: Sequence[Any]) -> None:
+    instance._berth_groups = list(groups)
+    primary = primary_of(instance) if "_berth" in instance.__dict__ else None
+    if primary and groups:
+        primary.groups = [Group(str(group.id), str(group.name)) for group in groups]
 
 
 def _private_dns_name(instance: MotoInstance) -> str:

@@ -220,6 +220,11 @@ def ipv6_address_limit() -> Refusal:
 # ENIs and attachments.
 
 
+def subnet_in_use(subnet: str) -> Refusal:
+    """Documentation."""
+    return Refusal("DependencyViolation", f"The subnet '{subnet}' has dependencies and cannot be deleted.")
+
+
 def eni_quota() -> Refusal:
     """Documentation."""
     return Refusal("NetworkInterfaceLimitExceeded", "The maximum number of network interfaces has been reached.")
