@@ -30,13 +30,17 @@ impl State {
         // One that could not be attached soon would only be in the way of others.
         let new = [Action::AttachNetworkInterface, Action::CreateNetworkInterface];
         let assigns = !growth.assigns.is_empty() && self.may_grow(now.at, &[Action::AssignPrivateIpAddresses]);
-        let creates = !growth.creates.is_empty() && self.may_grow(now.at, &new);
-        if !assigns && !creates {
+        let waits = !growth.creates.is_empty() && self.subnets_are_awaited(now.at);
+        if waits {
+            self.plan_subnets(now.at);
+        }
+        let creates = !growth.creates.is_empty() && !waits && self.may_grow(now.at, &new);
+        if !assigns && !creates && !waits {
             self.short_since = None;
             return;
         }
         let since = *self.short_since.get_or_insert(now.at);
-        if now.at.since(since) < COALESCE {
+        if now.at.since(since) < COALESCE || (waits && !assigns) {
             return;
         }
         self.short_since = None;
@@ -48,7 +52,7 @@ impl State {
             }
         }
         for (subnet, ask) in growth.creates {
-            if self.may_grow(now.at, &new) {
+            if !waits && self.may_grow(now.at, &new) {
                 let call = self.create(now, &facts, subnet, ask);
                 self.call(now.at, call);
             }

@@ -217,7 +217,10 @@ impl State {
                 Call::CreateEni { .. } | Call::Attach { .. } | Call::Assign { .. } | Call::Unassign { .. }
             ) && !self.stalled(intent, now)
         });
-        let coming = self.enis.values().any(|eni| eni.grows() && !eni.serves() && eni.tally().free > 0);
+        let kept_off = self.why_detached(now).is_some();
+        let comes =
+            |eni: &crate::Eni| eni.grows() && !eni.serves() && !(kept_off && eni.record.state == EniState::Detached);
+        let coming = self.enis.values().any(|eni| comes(eni) && eni.tally().free > 0);
         if starting || reading || asking || coming || self.short_since.is_some() {
             return Hope::InFlight;
         }
@@ -246,6 +249,13 @@ impl State {
         self.barred(now, stalled.call.action())
     }
 
+    /// Why an ENI that is there is not attached, if somebody has to help.
+    fn why_detached(&self, now: BootTime) -> Option<Refusal> {
+        let detached = self.enis.values().any(|eni| eni.record.state == EniState::Detached);
+        let held = self.pauses.reason(&Scope::Action(Action::AttachNetworkInterface), now).filter(|_| detached);
+        held.filter(|held| !matches!(held, Refusal::CloudUnreachable { .. } | Refusal::EniLimit { .. })).cloned()
+    }
+
     /// The reason that a request is told when it cannot wait any longer.
     fn why_not(&self, now: BootTime) -> Refusal {
         if let Err(refusal) = self.serving() {
@@ -262,7 +272,10 @@ impl State {
         }
         match self.first_cooling() {
             Some((until, count)) if limited && until > now => Refusal::CoolingDown { count, until },
-            _ => self.held.clone().or_else(|| self.why_stalled(now)).unwrap_or(Refusal::WarmingUp),
+            _ => {
+                let stuck = || self.why_stalled(now).or_else(|| self.why_detached(now));
+                self.held.clone().or_else(stuck).unwrap_or(Refusal::WarmingUp)
+            }
         }
     }
 

@@ -74,7 +74,10 @@ impl State {
                 // A new ENI would meet the same: not before somebody or something has changed.
                 let action = Action::AttachNetworkInterface;
                 let reason = Refusal::CloudError { action: action.name().to_owned(), code: "refused again".to_owned() };
-                self.pauses.begin(now, Scope::Action(action), SOMEBODY, reason);
+                // A pause of the action itself says more: it is denied, for instance.
+                if !self.pauses.active(&Scope::Action(action), now.at) {
+                    self.pauses.begin(now, Scope::Action(action), SOMEBODY, reason);
+                }
                 (EniState::Leaving, Some(Call::Delete { eni: id.clone() }))
             }
             (EniState::Detached, _) => {

@@ -11,8 +11,8 @@ use crate::{Action, BootTime, Call, EniId, Key, NodeFacts, Refusal, SeenSubnet, 
 const ROLE_TAG: &str = "kubernetes.io/role/cni";
 /// With the cluster's name behind it: this subnet is for that cluster only (amazon-vpc-cni's).
 const CLUSTER_TAGS: &str = "cni.networking.k8s.aws/cluster/";
-/// What DescribeSubnets said is good for so long.
-const FRESH: Duration = Duration::from_mins(10);
+/// What DescribeSubnets said is good for so long: then it is read again before the next ENI is made, as tags may have changed.
+const FRESH: Duration = Duration::from_mins(1);
 
 /// What is known of a subnet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl State {
     /// Asks for the zone's subnets: at the start, and later when a new ENI is needed and what is known is old.
     pub(crate) fn plan_subnets(&mut self, now: BootTime) {
         let Some(facts) = &self.facts else { return };
-        let fresh = self.subnets_read.is_some_and(|read| now.since(read) < FRESH);
+        let fresh = self.subnets_are_fresh(now);
         let asked = self.reads.values().any(|read| matches!(read, Call::Subnets { .. }));
         let needed = self.subnets_read.is_none() || self.subnets_wanted;
         if !self.policy.subnet_discovery || fresh || asked || !needed {
@@ -50,6 +50,17 @@ impl State {
             return;
         }
         self.call(now, call);
+    }
+
+    fn subnets_are_fresh(&self, now: BootTime) -> bool {
+        self.subnets_read.is_some_and(|read| now.since(read) < FRESH)
+    }
+
+    /// A new ENI waits for what is being read of the subnets, unless EC2 cannot be asked.
+    pub(crate) fn subnets_are_awaited(&self, now: BootTime) -> bool {
+        self.policy.subnet_discovery
+            && !self.subnets_are_fresh(now)
+            && self.barred(now, Action::DescribeSubnets).is_none()
     }
 
     /// DescribeSubnets answered.

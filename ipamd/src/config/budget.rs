@@ -65,7 +65,8 @@ pub(super) fn shown(budgets: &BTreeMap<Action, Budget>) -> String {
 /// In as few digits as give the same refill again.
 fn rate(refill: Duration) -> String {
     let rate = 1.0 / refill.as_secs_f64();
-    let same = |text: &String| text.parse().is_ok_and(|rate: f64| Duration::from_secs_f64(1.0 / rate) == refill);
+    let again = |text: &String| Duration::try_from_secs_f64(1.0 / text.parse::<f64>().ok()?).ok();
+    let same = |text: &String| again(text) == Some(refill);
     (0..12).map(|digits| format!("{rate:.digits$}")).find(same).unwrap_or_else(|| rate.to_string())
 }
 

@@ -123,3 +123,36 @@ fn the_action_that_is_missing_is_named_also_where_another_one_was_called() {
     assert_eq!(world.state.troubles(), [Refusal::Denied { action: "CreateTags".to_owned() }]);
     world.answer(Fate::Answered);
 }
+
+#[test]
+fn a_denied_attach_is_told_at_once_and_still_when_the_eni_is_deleted_for_it() {
+    let mut world = World::new(addresses(1, 0));
+    world.settle();
+    world.refusing.insert(Action::AttachNetworkInterface, Kind::Denied);
+    let denied = Refusal::Denied { action: "AttachNetworkInterface".to_owned() };
+    let pods = world.add_many(10);
+    let begun = world.at;
+    while world.replies.len() < 10 {
+        assert!(
+            world.step() || world.since(begun) < secs(1),
+            "nobody waits for an ENI that cannot come: {:?}",
+            world.replies
+        );
+        world.later(pool::COALESCE);
+    }
+    assert_eq!(pods.iter().filter(|pod| world.refusal(**pod) == Some(&denied)).count(), 1, "{:?}", world.replies);
+    let deleted = |world: &World| made(world, |call| matches!(call, Call::Delete { .. })) > 0;
+    while !deleted(&world) {
+        assert_eq!(world.state.troubles(), std::slice::from_ref(&denied), "the whole time");
+        assert!(world.since(begun) < secs(60), "it is not kept for ever: {:?}", world.calls);
+        world.step();
+        world.later(secs(1));
+    }
+    assert_eq!(world.state.troubles(), std::slice::from_ref(&denied));
+    world.refusing.clear();
+    let pod = world.add("late");
+    world.minutes(6);
+    let pod = if world.address(pod).is_some() { pod } else { world.add("later") };
+    world.settle();
+    assert!(world.address(pod).is_some() && world.state.troubles().is_empty(), "{:?}", world.replies.get(&pod));
+}

@@ -4,6 +4,7 @@
 
 mod coverage;
 mod graph;
+mod iam;
 mod one_loop;
 mod sources;
 mod workspace;
