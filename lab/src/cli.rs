@@ -92,6 +92,8 @@ enum Command {
         /// A subnet so small that addresses soon come to the other node; may take minutes to agree afterwards
         #[arg(long)]
         crowded: bool,
+        #[command(flatten)]
+        ec2: Ec2,
     },
     /// Make trouble in a running lab: between its nodes and EC2, and with their metadata
     Fault {
@@ -142,6 +144,13 @@ struct Shape {
     /// How long after an attach the instance sees the device
     #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
     device_delay: Duration,
+    #[command(flatten)]
+    ec2: Ec2,
+}
+
+/// Which EC2 a new lab has.
+#[derive(Debug, Clone, Args)]
+struct Ec2 {
     /// Which EC2 it has
     #[arg(long, value_enum, default_value_t)]
     backend: BackendName,
@@ -192,8 +201,9 @@ impl Command {
             Self::Pod { which, order } => order.carry_out(&which.prefix),
             Self::Ec2 { listen, backend } => serve_ec2(listen, backend),
             Self::Demo { shape, pods } => demo::run(shape.settings("berth-demo")?, pods),
-            Self::Storm { prefix, kills, pods, seed, crowded } => {
-                let settings = storm::Settings::new(&prefix, seed.unwrap_or_else(storm::any_seed));
+            Self::Storm { prefix, kills, pods, seed, crowded, ec2 } => {
+                let mut settings = storm::Settings::new(&prefix, seed.unwrap_or_else(storm::any_seed));
+                settings.lab.backend = ec2.backend()?;
                 let settings = if crowded { settings.crowded() } else { settings };
                 storm::show(storm::Settings { kills, pods, ..settings })
             }
@@ -211,29 +221,40 @@ impl Shape {
         let mut settings = LabSettings::with_prefix(prefix).with_nodes(&types);
         settings.trouble.latency = Latency::fixed(self.call_latency);
         settings.world.ec2.times.device = self.device_delay;
-        settings.backend = match (self.backend, &self.localstack_python) {
-            (BackendName::Embedded, _) => Backend::Embedded,
-            (BackendName::Localstack, Some(python)) => Backend::LocalStack(Python::at(python)?),
-            (BackendName::Localstack, None) => Backend::LocalStack(Python::of_the_environment()?),
-        };
+        settings.backend = self.ec2.backend()?;
         Ok(settings)
     }
 
     /// The same on a command line.
     fn words(&self, bare: bool) -> Vec<String> {
-        let Self { prefix: _, nodes, instance_type, call_latency, device_delay, backend, localstack_python } = self;
-        let backend = backend.to_possible_value().expect("no name is hidden");
+        let Self { prefix: _, nodes, instance_type, call_latency, device_delay, ec2 } = self;
         let mut words = vec![
             "hold".to_owned(),
             format!("--nodes={nodes}"),
             format!("--instance-type={instance_type}"),
             format!("--call-latency={}", humantime::format_duration(*call_latency)),
             format!("--device-delay={}", humantime::format_duration(*device_delay)),
-            format!("--backend={}", backend.get_name()),
         ];
-        words.extend(localstack_python.as_ref().map(|path| format!("--localstack-python={}", path.display())));
+        words.extend(ec2.words());
         words.extend(bare.then(|| "--bare".to_owned()));
         words
+    }
+}
+
+impl Ec2 {
+    fn backend(&self) -> Result<Backend> {
+        Ok(match (self.backend, &self.localstack_python) {
+            (BackendName::Embedded, _) => Backend::Embedded,
+            (BackendName::Localstack, Some(python)) => Backend::LocalStack(Python::at(python)?),
+            (BackendName::Localstack, None) => Backend::LocalStack(Python::of_the_environment()?),
+        })
+    }
+
+    /// The same on a command line.
+    fn words(&self) -> Vec<String> {
+        let backend = self.backend.to_possible_value().expect("no name is hidden");
+        let python = self.localstack_python.as_ref().map(|path| format!("--localstack-python={}", path.display()));
+        [format!("--backend={}", backend.get_name())].into_iter().chain(python).collect()
     }
 }
 
