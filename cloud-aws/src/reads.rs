@@ -27,6 +27,8 @@ const FILTER_VALUES: usize = 200;
 /// The SDK measures each request from a little later on, and knows more about one that is late: the first page's is its to end.
 const GRACE: Duration = Duration::from_millis(100);
 
+const ENIS: &str = "networkInterfaceSet";
+
 /// What amazon-vpc-cni and Berth write on every ENI that they create.
 const INSTANCE_TAG: &str = "node.k8s.amazonaws.com/instance_id";
 const CLUSTER_TAG: &str = "cluster.k8s.amazonaws.com/name";
@@ -37,8 +39,8 @@ impl Ec2 {
         let call = self.client().describe_network_interfaces().network_interface_ids(eni.as_str());
         match ask(ACTION, |sent| call.customize().interceptor(sent).send()).await {
             Ok(output) => {
-                let found =
-                    output.network_interfaces().iter().find(|found| found.network_interface_id() == Some(eni.as_str()));
+                let mut enis = listed(ACTION, output.network_interfaces.as_deref(), ENIS)?.iter();
+                let found = enis.find(|found| found.network_interface_id() == Some(eni.as_str()));
                 found.map(seen::eni).transpose().map_err(|missing| fault::incomplete(ACTION, &missing))
             }
             Err(error) if error.kind == Kind::Gone => Ok(None),
@@ -67,7 +69,7 @@ impl Ec2 {
             let call = call.max_results(self.page).set_next_token(page.token());
             let asked = ask(ACTION, |sent| call.customize().interceptor(sent).send());
             let output = self.within(begun, ACTION, asked).await?;
-            for found in output.network_interfaces() {
+            for found in listed(ACTION, output.network_interfaces.as_deref(), ENIS)? {
                 let eni = seen::eni(found).map_err(|missing| fault::incomplete(ACTION, &missing))?;
                 // Pages are read one after the other: what is on two of them is as the later one has it.
                 enis.insert(eni.id.clone(), eni);
@@ -91,7 +93,7 @@ impl Ec2 {
             let call = call.max_results(self.page).set_next_token(page.token());
             let asked = ask(ACTION, |sent| call.customize().interceptor(sent).send());
             let output = self.within(begun, ACTION, asked).await?;
-            for found in output.subnets() {
+            for found in listed(ACTION, output.subnets.as_deref(), "subnetSet")? {
                 let subnet = seen::subnet(found).map_err(|missing| fault::incomplete(ACTION, &missing))?;
                 subnets.insert(subnet.id.clone(), subnet);
             }
@@ -116,7 +118,7 @@ impl Ec2 {
             let call = call.max_results(self.page).set_next_token(page.token());
             let asked = ask(ACTION, |sent| call.customize().interceptor(sent).send());
             let output = self.within(begun, ACTION, asked).await?;
-            for found in output.network_interfaces() {
+            for found in listed(ACTION, output.network_interfaces.as_deref(), ENIS)? {
                 match seen::eni(found) {
                     Ok(eni) => _ = enis.insert(eni.id.clone(), eni),
                     // Somebody else's oddity must not keep ours from being found.
@@ -152,7 +154,8 @@ impl Ec2 {
             let call = call.max_results(self.page).set_next_token(page.token());
             let asked = ask(ACTION, |sent| call.customize().interceptor(sent).send());
             let output = self.within(begun, ACTION, asked).await?;
-            for found in output.reservations().iter().flat_map(Reservation::instances) {
+            let reservations = listed(ACTION, output.reservations.as_deref(), "reservationSet")?;
+            for found in reservations.iter().flat_map(Reservation::instances) {
                 let state = found.state().and_then(|state| state.name());
                 let ended = [InstanceStateName::ShuttingDown, InstanceStateName::Terminated];
                 // A state that nobody has heard of, or none, is no end.
@@ -188,6 +191,11 @@ impl Page {
             Self::First | Self::None => None,
         }
     }
+}
+
+/// EC2 writes an empty list where there is nothing. No list is no answer, least of all "there is none".
+fn listed<'a, T>(action: Action, list: Option<&'a [T]>, name: &'static str) -> Result<&'a [T], Error> {
+    list.ok_or_else(|| fault::incomplete(action, &seen::no_list(name)))
 }
 
 fn filter<V: Into<String>>(name: &str, values: impl IntoIterator<Item = V>) -> Filter {

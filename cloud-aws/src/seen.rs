@@ -34,6 +34,10 @@ pub(crate) enum Missing {
     Twice { of: String, field: &'static str, value: String },
 }
 
+pub(crate) fn no_list(name: &'static str) -> Missing {
+    absent("what there is", name)
+}
+
 pub(crate) fn created(output: &CreateNetworkInterfaceOutput) -> Result<SeenEni, Missing> {
     let eni = output.network_interface();
     eni.ok_or_else(|| absent("a new ENI", "networkInterface")).and_then(self::eni)

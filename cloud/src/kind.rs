@@ -74,6 +74,9 @@ const RULES: &[Rule] = &[
     code("InvalidIPAddress.InUse", Kind::Conflict),
     // What is to be tagged is not there, or not yet.
     code("InvalidID", Kind::Gone),
+    // Not the object of a call but something that it names: the ENI whose groups are to be set may well be there.
+    code("InvalidGroup.NotFound", Kind::Invalid),
+    code("InvalidSecurityGroupID.NotFound", Kind::Invalid),
     code("IncorrectState", Kind::Conflict),
     code("IncorrectInstanceState", Kind::Conflict),
     code("DependencyViolation", Kind::Conflict),
@@ -336,6 +339,13 @@ mod tests {
             "The security group 'sg-1' does not exist",
             Kind::Invalid,
         ),
+        sample(
+            Action::ModifyNetworkInterfaceAttribute,
+            "InvalidGroup.NotFound",
+            "The security group 'sg-1' does not exist",
+            Kind::Invalid,
+        ),
+        sample(Action::ModifyNetworkInterfaceAttribute, "InvalidSecurityGroupID.NotFound", "", Kind::Invalid),
         sample(
             Action::CreateNetworkInterface,
             "InvalidSubnetID.NotFound",

@@ -1,10 +1,15 @@
 //! The adapter against a scripted EC2 and scripted metadata: what goes over the wire, what is made of the answers, and what is
 //! made of it when there are none.
 
+mod broken;
 mod calls;
+mod connections;
+mod credentials;
 mod failures;
 mod metadata;
+mod nonsense;
 mod reads;
+mod recorded;
 #[path = "../support/mod.rs"]
 mod support;
 

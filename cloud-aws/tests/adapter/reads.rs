@@ -211,7 +211,8 @@ async fn what_nodes_left_behind_is_read_up_to_a_bound_and_without_what_makes_no_
         Server::start(move |request| answer(request.action(), &format!("{items}<nextToken>again</nextToken>"))).await;
     let outcome = client(server.url()).await.call(leaked(None)).await.expect("an answer");
     let Answer::Leaked(enis) = outcome else { panic!("{outcome:?}") };
-    assert_eq!((server.seen().len(), enis.len()), (5, 5));
+    // The same one on every page.
+    assert_eq!((server.seen().len(), enis.len()), (5, 1));
 }
 
 /// Instances in these states, the way EC2 writes them: each in a reservation of its own.
@@ -236,7 +237,7 @@ async fn an_instance_exists_until_it_is_terminated_or_shuts_down() {
     assert_eq!(request.field("Filter.1.Name"), "instance-id");
     assert_eq!(request.field("Filter.1.Value.7"), "i-something-new");
     assert!(!request.form.contains_key("InstanceId.1"), "an id that EC2 has forgotten would fail the request");
-    let existing = ["i-pending", "i-running", "i-stopping", "i-stopped", "i-something-new"];
+    let existing = ["i-pending", "i-running", "i-something-new", "i-stopped", "i-stopping"];
     assert_eq!(outcome, Answer::Instances(existing.into_iter().map(Into::into).collect()));
 }
 
