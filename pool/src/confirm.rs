@@ -6,8 +6,8 @@
 use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use crate::{
-    Address, Attachment, Block, BootTime, Effect, Eni, EniId, Generation, Key, Lease, LeaseKey, News, Path, Prefix,
-    PrefixState, SeenEni, Slot, State,
+    Address, Attachment, Block, BootTime, Effect, Eni, EniId, EniState, Generation, Key, Lease, LeaseKey, News, Path,
+    Prefix, PrefixState, SeenEni, Slot, State,
     answer::blocks,
     observe::{APART, SETTLED},
     sandboxes::FOREIGN,
@@ -31,8 +31,8 @@ impl State {
                     let at = self.read_again.entry(id.clone()).or_insert(after);
                     *at = after.min(*at);
                 }
-                // On another ENI by a newer answer: this read is stale.
-                _ if self.elsewhere(id, *block).is_some() => {}
+                // On another ENI by a newer answer: this read is stale. One that is being deleted had it before.
+                _ if self.elsewhere(id, *block).is_some_and(|other| !self.is_deleted(&other)) => {}
                 _ => match block {
                     Block::Address(address) => self.confirm(now, id, *address),
                     Block::Prefix(prefix) => self.confirm_prefix(now, id, *prefix),
@@ -98,6 +98,11 @@ impl State {
             Block::Prefix(prefix) => prefix.addresses().any(|address| eni.addresses.contains(address)),
         };
         self.enis.values().find(|eni| eni.record.id != *id && part(eni)).map(|eni| eni.record.id.clone())
+    }
+
+    /// EC2 has been asked to delete it, or will be.
+    fn is_deleted(&self, id: &EniId) -> bool {
+        self.enis.get(id).is_some_and(|eni| eni.record.state == EniState::Leaving)
     }
 
     /// EC2 says that this address is on this ENI. That it gave it away before, from another ENI, is news then, unless a pod has it.

@@ -136,6 +136,8 @@ impl State {
         let (limit, over_limit) = self.eni_limit();
         let mut enis = count(self.enis.values().filter(|eni| eni.record.state != EniState::Leaving).count())
             + count(self.intents.values().filter(|intent| matches!(intent.call, Call::CreateEni { .. })).count());
+        // It is there, though no read has shown it.
+        enis += u32::from(!self.enis.contains_key(&facts.primary));
         if enis >= limit {
             growth.held = growth.held.or(Some(over_limit));
             return growth;

@@ -125,6 +125,11 @@ impl State {
                 for seen in seen {
                     self.observe(moment, seen);
                 }
+                // There is no instance without one: a list that leaves it out is looked behind.
+                let primary = self.facts.as_ref().map(|facts| facts.primary.clone());
+                if let Some(primary) = primary.filter(|primary| !self.enis.contains_key(primary)) {
+                    self.suspects.entry(primary).or_default();
+                }
                 let attached = self.enis.values().filter(|eni| eni.attached()).count();
                 if self.learnt_enis.is_some_and(|learnt| learnt < crate::numbers::count(attached)) {
                     // What EC2 refused was for others' sake.
@@ -271,6 +276,9 @@ impl State {
         for call in open {
             self.intents.remove(&call);
             self.touch(Key::Intent(call));
+        }
+        if self.facts.as_ref().is_some_and(|facts| facts.primary == *id) {
+            self.read_again.insert(id.clone(), now.after(DEPARTED));
         }
         let Some(eni) = self.enis.get_mut(id) else { return };
         let vetoed = !eni.is_empty() || eni.link_ready;

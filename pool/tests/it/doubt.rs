@@ -110,6 +110,57 @@ fn one_read_without_an_eni_costs_nobody_anything() {
 }
 
 #[test]
+fn a_daemon_without_a_ledger_looks_for_the_primary_eni_until_ec2_shows_it() {
+    let mut world = World::new(Policy { max_eni: Some(1), ..addresses(2, 0) });
+    world.settle();
+    world.crash_without_ledger();
+    for answer in [pool::Answer::Discovered(Vec::new()), pool::Answer::Described(None), pool::Answer::Described(None)] {
+        while world.open.is_empty() {
+            let wake = world.state.next_wake().expect("it is looked for again");
+            assert!(wake <= world.now().after(secs(600)), "{wake}");
+            world.at = wake.0.max(world.at);
+            world.event(Event::Tick);
+        }
+        let (id, call) = world.open.pop_front().expect("a read");
+        assert!(call.is_read(), "{call:?}");
+        world.event(Event::Answered(id, Ok(answer)));
+    }
+    world.open.clear();
+    world.minutes(6);
+    assert_eq!((world.state.enis().count(), world.holds().1), (1, 2), "the node has what it had");
+}
+
+#[test]
+fn what_a_lost_assign_brought_is_seen_although_an_eni_that_is_being_deleted_had_it() {
+    let mut world = World::new(addresses(1, 0));
+    world.settle();
+    world.add_many(12);
+    world.settle();
+    let second = world.enis.keys().find(|id| *id != "eni-0").expect("a second ENI").clone();
+    let taken = world.enis[&second].secondary.clone();
+    world.del_many(0..12);
+    // The second ENI goes, and the answer to its deletion is lost.
+    for _ in 0..40 {
+        let deleting = matches!(world.open.front(), Some((_, Call::Delete { .. })));
+        world.answer(if deleting { Fate::LostAfter } else { Fate::Answered });
+        if deleting {
+            break;
+        }
+        let wake = world.state.next_wake().expect("something to give back");
+        world.at = wake.0.max(world.at);
+        world.event(Event::Tick);
+    }
+    assert!(!world.enis.contains_key(&second) && world.state.enis().any(|eni| eni.record.id.as_str() == second));
+    // EC2 gives what it had to the primary ENI, in a call whose answer is lost.
+    world.enis.get_mut("eni-0").expect("there").secondary.extend(taken.iter().copied());
+    world.crash();
+    world.minutes(1);
+    let held: Vec<_> = world.enis["eni-0"].secondary.clone();
+    let known = world.state.enis().next().expect("the primary").addresses.len();
+    assert_eq!(known, held.len(), "EC2 has {held:?}");
+}
+
+#[test]
 fn a_stale_read_after_a_lost_answer_is_not_believed() {
     let mut world = World::new(addresses(4, 0));
     world.answer(Fate::Answered);
