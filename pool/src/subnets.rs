@@ -12,7 +12,7 @@ const ROLE_TAG: &str = "kubernetes.io/role/cni";
 /// With the cluster's name behind it: this subnet is for that cluster only (amazon-vpc-cni's).
 const CLUSTER_TAGS: &str = "cni.networking.k8s.aws/cluster/";
 /// What DescribeSubnets said is good for so long: then it is read again before the next ENI is made, as tags may have changed.
-const FRESH: Duration = Duration::from_mins(1);
+const FRESH: Duration = Duration::from_mins(10);
 
 /// What is known of a subnet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -293,7 +293,7 @@ fn what_has_become_of_the_tags_is_read_before_the_next_eni_is_made() {
     let role = [("kubernetes.io/role/cni", "1")];
     let mut world = world(addresses(1, 0), tagged(100, &[]), &[("subnet-2", tagged(1_000, &[]))]);
     world.settle();
-    world.later(secs(120));
+    world.later(secs(601));
     world.subnet("subnet-2").tags = tagged(0, &role).tags;
     let looks = world.looks.len();
     world.add_many(4);
@@ -301,7 +301,7 @@ fn what_has_become_of_the_tags_is_read_before_the_next_eni_is_made() {
     assert_eq!(chosen(&world), ["other"], "tagged by then, and with more room");
     assert_eq!(world.looks.len(), looks + 1, "one look for it");
 
-    world.later(secs(120));
+    world.later(secs(601));
     world.subnet("subnet-2").tags.clear();
     world.refusing.insert(Action::DescribeSubnets, Kind::Denied);
     let pods: Vec<_> = (4..7).map(|n| world.add(&format!("p{n}"))).collect();
