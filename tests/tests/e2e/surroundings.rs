@@ -45,7 +45,8 @@ fn other_ranges_and_security_groups_reach_the_node_within_the_half_minute() {
     assert_eq!(groups(&lab, node).len(), 2);
     assert!(untranslated(node).contains("10.0.0.0/16"), "{}", untranslated(node));
 
-    let cidr = "10.1.0.0/16".parse().expect("a range");
+    // Not the neighbour of the first: nftables would show the two as one.
+    let cidr = "10.2.0.0/16".parse().expect("a range");
     lab.call(Request::AssociateVpcCidrBlock { vpc: primary.vpc.clone(), cidr }).expect("a second range");
     let (name, description) = ("late".to_owned(), "late".to_owned());
     let wanted = Request::CreateSecurityGroup { name, description, vpc: primary.vpc, tags: Tags::new() };
@@ -55,7 +56,7 @@ fn other_ranges_and_security_groups_reach_the_node_within_the_half_minute() {
 
     let followed = wait::until(NOTICED, || {
         let all = groups(&lab, node).iter().all(|groups| *groups == BTreeSet::from([late.clone()]));
-        (all && untranslated(node).contains("10.1.0.0/16")).then_some(())
+        (all && untranslated(node).contains("10.2.0.0/16")).then_some(())
     });
     assert!(followed.is_some(), "{:?}\n{}\n{}", groups(&lab, node), untranslated(node), node.log_tail(20));
     assert!(untranslated(node).contains("10.0.0.0/16"), "the first range is there yet: {}", untranslated(node));
