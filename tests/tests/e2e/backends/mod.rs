@@ -22,7 +22,7 @@ use lab::{
 
 /// Runs a scenario in two labs with one node of this type each, changed as wanted, side by side.
 #[track_caller]
-fn on_both(test: &str, change: impl Fn(&mut LabSettings), scenario: impl Fn(&Lab) + Sync) {
+pub fn on_both(test: &str, change: impl Fn(&mut LabSettings), scenario: impl Fn(&Lab) + Sync) {
     let settings = |prefix: String, backend: Backend| {
         let mut settings = LabSettings::with_prefix(prefix).with_nodes(&["m5.large"]);
         settings.backend = backend;
