@@ -60,3 +60,38 @@ impl Said {
         found.into_iter().chain(rest.into_iter().flatten().cloned()).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pool::Refusal;
+
+    use super::*;
+
+    fn missing(action: &str) -> Event {
+        Event::FactsMissing(Refusal::Denied { action: action.to_owned() })
+    }
+
+    fn facts() -> Event {
+        Event::Facts(pool::NodeFacts {
+            instance: "i-1".into(),
+            primary: "eni-1".into(),
+            address: [10, 0, 0, 10].into(),
+            subnet: "subnet-1".into(),
+            vpc: "vpc-1".into(),
+            zone: "eu-central-1a".to_owned(),
+            groups: Vec::new(),
+            limits: None,
+        })
+    }
+
+    #[test]
+    fn what_is_missing_is_said_again_beside_the_facts_until_they_are_told_anew() {
+        let mut said = Said::default();
+        said.hear(&missing("metadata"));
+        assert_eq!(said.again(), [missing("metadata")]);
+        said.hear(&facts());
+        assert_eq!(said.again(), [facts()], "they are not missing any more");
+        said.hear(&missing("DescribeInstanceTypes"));
+        assert_eq!(said.again(), [facts(), missing("DescribeInstanceTypes")], "in this order");
+    }
+}

@@ -146,3 +146,29 @@ impl Collector for PoolFigures {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use pool::Policy;
+
+    use super::*;
+    use crate::metrics::Metrics;
+
+    #[test]
+    fn waits_for_the_nodes_budget_are_a_sum_and_a_count_by_action() {
+        let state = State::new(Policy::default());
+        let waits = Waits { calls: 3, total: Duration::from_millis(1_500) };
+        let budget_waits = BTreeMap::from([(Action::CreateTags, Waits::default()), (Action::DescribeSubnets, waits)]);
+        let picture = Picture { budget_waits, ..Picture::of(&state, BootTime::default()) };
+        let text = Metrics::default().render(Some(picture)).expect("text");
+        for line in [
+            "berth_ec2_budget_wait_seconds_sum{action=\"DescribeSubnets\"} 1.5",
+            "berth_ec2_budget_wait_seconds_count{action=\"DescribeSubnets\"} 3",
+            "berth_ec2_budget_wait_seconds_count{action=\"CreateTags\"} 0",
+        ] {
+            assert!(text.lines().any(|seen| seen == line), "{line} is not in\n{text}");
+        }
+    }
+}
