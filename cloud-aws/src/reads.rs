@@ -39,9 +39,14 @@ impl Ec2 {
         let call = self.client().describe_network_interfaces().network_interface_ids(eni.as_str());
         match ask(ACTION, |sent| call.customize().interceptor(sent).send()).await {
             Ok(output) => {
-                let mut enis = listed(ACTION, output.network_interfaces.as_deref(), ENIS)?.iter();
-                let found = enis.find(|found| found.network_interface_id() == Some(eni.as_str()));
-                found.map(seen::eni).transpose().map_err(|missing| fault::incomplete(ACTION, &missing))
+                let enis = listed(ACTION, output.network_interfaces.as_deref(), ENIS)?;
+                let found = enis.iter().find(|found| found.network_interface_id() == Some(eni.as_str()));
+                match found {
+                    Some(found) => seen::eni(found).map(Some).map_err(|missing| fault::incomplete(ACTION, &missing)),
+                    None if enis.is_empty() => Ok(None),
+                    // Something else instead is not word that it is gone.
+                    None => Err(fault::incomplete(ACTION, &seen::another(eni))),
+                }
             }
             Err(error) if error.kind == Kind::Gone => Ok(None),
             Err(error) => Err(error),

@@ -20,7 +20,8 @@ use aws_sdk_ec2::{
 };
 use cloud::Answer;
 use pool::{
-    AttachmentId, DeviceIndex, InstanceId, InterfaceKind, Limits, Mac, Prefix, SeenAttachment, SeenEni, SeenSubnet,
+    AttachmentId, DeviceIndex, EniId, InstanceId, InterfaceKind, Limits, Mac, Prefix, SeenAttachment, SeenEni,
+    SeenSubnet,
 };
 
 /// What is wrong with an answer that cannot be used.
@@ -36,6 +37,10 @@ pub(crate) enum Missing {
 
 pub(crate) fn no_list(name: &'static str) -> Missing {
     absent("what there is", name)
+}
+
+pub(crate) fn another(eni: &EniId) -> Missing {
+    absent(eni.as_str(), "networkInterfaceId")
 }
 
 pub(crate) fn created(output: &CreateNetworkInterfaceOutput) -> Result<SeenEni, Missing> {
