@@ -105,37 +105,40 @@ fn now(region: &Region) -> BootTime {
 
 /// What the instance is. EC2 is asked for the limits of its type, as `ipamd` does where no disk knows them.
 async fn metadata(region: Arc<Region>, node: usize, wire: Arc<Wire>, handle: Handle) {
-    const FIRST: Duration = Duration::from_millis(500);
-    const MOST: Duration = Duration::from_secs(15);
-    let primary = region.devices(node).remove(0);
+    const FIRST: Duration = Duration::from_secs(1);
+    const MOST: Duration = Duration::from_mins(5);
+    let instance = region.lock().vpc.described(&region.instances[node]).expect("it was launched");
+    let primary = &instance.interfaces[0];
+    let facts = NodeFacts {
+        instance: instance.id.as_str().into(),
+        primary: primary.id.as_str().into(),
+        address: primary.addresses[0],
+        subnet: instance.subnet.as_str().into(),
+        vpc: instance.vpc.as_str().into(),
+        zone: instance.zone.clone(),
+        groups: primary.groups.iter().map(|(id, _)| id.as_str().into()).collect(),
+        limits: None,
+    };
+    handle.send(Event::Facts(facts.clone()));
     let mut wait = FIRST;
-    let limits = loop {
-        let types = region.lock().vpc.described(&region.instances[node]).into_iter();
-        let ids = types.map(|instance| instance.instance_type).collect();
-        let request = Request::DescribeInstanceTypes(Describe { ids, ..Describe::default() });
-        match region.ask(&wire.luck, request).await {
+    loop {
+        let types = Describe { ids: vec![instance.instance_type.clone()], ..Describe::default() };
+        match region.ask(&wire.luck, Request::DescribeInstanceTypes(types)).await {
             Ok(Response::DescribeInstanceTypes(page)) => {
                 let limits = page.items[0];
-                break Limits { enis: limits.enis, addresses_per_eni: limits.ipv4_per_eni };
+                let limits = Limits { enis: limits.enis, addresses_per_eni: limits.ipv4_per_eni };
+                return handle.send(Event::Facts(NodeFacts { limits: Some(limits), ..facts }));
             }
             Ok(other) => unreachable!("DescribeInstanceTypes answered {other:?}"),
             Err(_) => {
-                tokio::time::sleep(wait).await;
+                let action = crate::Action::DescribeInstanceTypes.name().to_owned();
+                handle.send(Event::FactsMissing(pool::Refusal::Throttled { action }));
+                let later = wire.luck.lock().unwrap_or_else(PoisonError::into_inner).between(wait / 2..wait);
+                tokio::time::sleep(later).await;
                 wait = (wait * 2).min(MOST);
             }
         }
-    };
-    let zone = region.lock().vpc.described(&region.instances[node]).map(|instance| instance.zone);
-    handle.send(Event::Facts(NodeFacts {
-        instance: region.instances[node].as_str().into(),
-        primary: primary.eni.as_str().into(),
-        address: primary.addresses[0],
-        subnet: primary.subnet.as_str().into(),
-        vpc: primary.vpc.as_str().into(),
-        zone: zone.expect("the node's instance was launched"),
-        groups: Vec::new(),
-        limits: Some(limits),
-    }));
+    }
 }
 
 /// EC2 as this node reaches it: one attempt a call.
