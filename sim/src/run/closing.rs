@@ -2,7 +2,11 @@
 //!
 //! Owns what must hold of a node that is left in peace. Never mends anything.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use pool::{Block, Refusal, State, Warm};
 
@@ -237,6 +241,11 @@ impl World {
                 }
                 return Err(format!("{id} is forgotten"));
             };
+            let groups: BTreeSet<&str> = eni.groups.iter().map(String::as_str).collect();
+            let wanted: BTreeSet<&str> = machine.facts.groups.iter().map(pool::SecurityGroupId::as_str).collect();
+            if known.record.created && !wanted.is_empty() && groups != wanted {
+                return Err(format!("{id} has the groups {groups:?}, and the primary ENI {wanted:?}"));
+            }
             let mut there = self.holding(id);
             let singles = known.addresses.singles().map(|(address, _)| Block::Address(address));
             let mut pool: Vec<_> =

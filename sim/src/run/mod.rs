@@ -9,6 +9,7 @@ mod closing;
 mod daemon;
 mod disk;
 mod ec2;
+mod groups;
 mod inspect;
 mod kernel;
 mod pods;

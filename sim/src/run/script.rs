@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 use pool::{Event, LeaseKey};
 
 use super::{
+    groups::Regrouping,
     pods::{self, Outcome},
     scenario::Luck,
     world::Sim,
@@ -23,6 +24,7 @@ pub(crate) async fn play(sim: &Arc<Sim>) {
         (world.scenario.clone(), world.machines.len())
     };
     let mut luck = Luck::new(scenario.seed, "script");
+    let mut regrouping = Regrouping::drawn(scenario.seed);
     let churn = &scenario.churn;
     let mut number = 0;
     for _ in 0..scenario.events * 2 {
@@ -32,6 +34,7 @@ pub(crate) async fn play(sim: &Arc<Sim>) {
         let pause = luck.between(churn.pause.clone());
         tokio::time::sleep(pause).await;
         let node = luck.index(nodes);
+        regrouping.perhaps(sim, node);
         let (running, adding) = {
             let world = sim.lock();
             let running: Vec<LeaseKey> = world.truth.on(node).map(|(key, _)| key.clone()).collect();
