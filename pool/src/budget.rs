@@ -64,10 +64,12 @@ impl Urgency {
     }
 }
 
-/// After the first refusal calls are spread over this time, after each further one over twice the time.
-const SPREAD_FIRST: Duration = Duration::from_secs(1);
-/// A thousand nodes that share five calls a second have one in 200 s each.
-const SPREAD_MOST: Duration = Duration::from_secs(256);
+/// After the first refusal EC2 is asked again within this time, after each further one within twice the time. A node that is refused
+/// although its own bucket has tokens knows that others have emptied the account's, which takes 5 to 20 s to fill.
+const SPREAD_FIRST: Duration = Duration::from_secs(10);
+/// However often EC2 refuses, it is asked again within this time. Longer, and the last nodes of a large fleet come back long after there
+/// are tokens for them; shorter, and most of what a thousand nodes ask is refused.
+const SPREAD_MOST: Duration = Duration::from_secs(48);
 
 /// How long calls of an action have waited for their tokens, altogether.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -83,7 +85,7 @@ struct Bucket {
     budget: Budget,
     /// When it will be full: how many tokens it has follows.
     full_at: BootTime,
-    /// EC2 throttles: calls come at random moments within this time of each other. Zero: it does not.
+    /// EC2 throttles: the next call comes in the later half of this time. Zero: it does not.
     spread: Duration,
     /// The moment of the next one.
     not_before: BootTime,
@@ -102,6 +104,12 @@ struct Wanted {
 }
 
 impl Bucket {
+    /// When EC2 is asked again: at a moment that no other node shares, and not before others may have had their turn.
+    fn later(&self, now: Now) -> BootTime {
+        let least = self.spread / 2;
+        now.at.after(least + now.share(least))
+    }
+
     /// When there are enough tokens, and EC2 is to be asked again.
     fn ready_at(&self, urgency: Urgency) -> BootTime {
         let Budget { burst, refill } = self.budget;
@@ -156,7 +164,7 @@ impl Budgets {
         let bucket = self.bucket(action);
         bucket.full_at = bucket.full_at.max(now.at).after(bucket.budget.refill);
         if !bucket.spread.is_zero() {
-            bucket.not_before = now.at.after(now.share(bucket.spread));
+            bucket.not_before = bucket.later(now);
         }
         bucket.earlier = None;
         if let Some(Wanted { since, .. }) = bucket.wanted.take() {
@@ -169,17 +177,14 @@ impl Budgets {
     pub fn throttled(&mut self, now: Now, action: Action) {
         let bucket = self.bucket(action);
         bucket.spread = (bucket.spread * 2).clamp(SPREAD_FIRST, SPREAD_MOST);
-        bucket.not_before = now.at.after(now.share(bucket.spread));
+        bucket.not_before = bucket.later(now);
     }
 
-    /// EC2 did not throttle it: faster again.
+    /// EC2 did not throttle it: there are tokens again.
     pub fn accepted(&mut self, action: Action) {
         let bucket = self.bucket(action);
-        bucket.spread /= 2;
-        if bucket.spread < SPREAD_FIRST {
-            bucket.spread = Duration::ZERO;
-            bucket.not_before = BootTime::default();
-        }
+        bucket.spread = Duration::ZERO;
+        bucket.not_before = BootTime::default();
     }
 
     /// Before planning: what is not wanted any more is forgotten, what still is will say so again.
@@ -289,14 +294,15 @@ mod tests {
 
         /// Nodes that were throttled at the same moment do not come back at the same moment.
         #[test]
-        fn the_moment_of_the_next_try_is_anywhere_in_the_time_that_calls_are_spread_over(luck in any::<u128>(), times in 1u32..12) {
+        fn the_moment_of_the_next_try_is_anywhere_in_the_later_half_of_the_time(luck in any::<u128>(), times in 1u32..12) {
             let mut budgets = Budgets::default();
             let moment = Now { luck, ..now(5_000) };
             for _ in 0..times {
                 budgets.throttled(moment, ACTION);
             }
             let most = SPREAD_FIRST.saturating_mul(1 << (times - 1)).min(SPREAD_MOST);
-            let share = most.mul_f64(f64::from(u16::try_from(luck >> 16 & 0xffff).expect("16 bits")) / 65_535.0);
+            let luck = f64::from(u16::try_from(luck >> 16 & 0xffff).expect("16 bits")) / 65_535.0;
+            let share = most.mul_f64(0.5 + luck / 2.0);
             let next = budgets.until(moment.at, ACTION).map_or(Duration::ZERO, |until| until.since(moment.at));
             prop_assert!(next.abs_diff(share) < Duration::from_millis(1), "{next:?} of {most:?}");
         }

@@ -208,7 +208,7 @@ impl State {
             return Hope::None;
         }
         let known = self.facts.as_ref().is_some_and(|facts| facts.limits.is_some());
-        let starting = !known && self.facts_missing.is_none();
+        let starting = !known && matches!(self.facts_missing, None | Some(Refusal::Throttled { .. }));
         let reading = self.reads.values().any(|read| !matches!(read, Call::Leaked { .. } | Call::Instances { .. }));
         // What is being given back makes room for what can be had instead.
         let asking = self.intents.values().any(|intent| {

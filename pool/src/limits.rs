@@ -21,6 +21,14 @@ impl State {
         unknown.then(|| self.facts_missing.clone().unwrap_or(Refusal::WarmingUp))
     }
 
+    /// A fresh node can do nothing before it knows its limits, so nothing else is asked of EC2 while they are on their way: a fleet that
+    /// starts at once asks for the rest as fast as it is told the first.
+    pub(crate) fn nothing_to_read_yet(&self) -> Option<Refusal> {
+        let fresh = self.enis.is_empty() && self.found.is_empty() && self.reads.is_empty();
+        let coming = matches!(self.facts_missing, None | Some(Refusal::Throttled { .. }));
+        self.limits_missing().filter(|_| fresh && coming)
+    }
+
     /// How many ENIs there may be, and what to say when that is reached.
     pub(crate) fn eni_limit(&self) -> (u32, Refusal) {
         let allowed = self.limits().enis.min(self.learnt_enis.unwrap_or(u32::MAX));

@@ -336,6 +336,10 @@ impl State {
         if self.stopping || self.facts.is_none() {
             return;
         }
+        if let Some(why) = self.nothing_to_read_yet() {
+            self.held = Some(why);
+            return;
+        }
         self.plan_reads(now);
         self.plan_subnets(now.at);
         if !self.discovered {

@@ -153,8 +153,8 @@ fn throttling_slows_an_action_down_more_each_time_and_no_other_action() {
     }
     let seconds: Vec<u64> =
         gaps.iter().map(|gap| (*gap + Duration::from_millis(500)).as_secs()).filter(|gap| *gap > 0).collect();
-    assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 64, 128, 256, 256], "with the worst of luck");
-    // With the best of luck it is at once: a fleet is spread over the whole time.
+    assert_eq!(seconds, [10, 20, 40, 48, 48, 48, 48, 48, 48, 48], "with the worst of luck");
+    // With the best of luck it is half of that: a fleet is spread over the other half.
     world.luck = 0;
     world.refusing.clear();
     world.minutes(5);
@@ -177,7 +177,7 @@ fn what_ec2_accepts_makes_an_action_faster_again() {
         world.later(COALESCE);
     }
     world.refusing.clear();
-    // Spread over 8 s now: after four accepted calls nothing is held back any more.
+    // Within 48 s now: after one accepted call nothing is held back any more.
     let mut waits = Vec::new();
     for n in 0..6 {
         world.add_until(&format!("p{n}"), secs(100_000));
@@ -185,5 +185,5 @@ fn what_ec2_accepts_makes_an_action_faster_again() {
         world.settle();
         waits.push(world.since(begun).as_secs());
     }
-    assert!(waits[0] >= 3 && waits[5] == 0, "{waits:?}");
+    assert!(waits.iter().all(|wait| *wait == 0), "{waits:?}");
 }

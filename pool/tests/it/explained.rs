@@ -173,7 +173,7 @@ fn a_throttled_node() {
             over 0: supply less target
             enis at most 3: the instance type; 1 here, 9 places for pods on each
             - waiting for the link of eni-0 (02:00:00:00:00:00)
-            - AssignPrivateIpAddresses goes on in 0.5 s: EC2 throttles AssignPrivateIpAddresses for this account; trying again helps
+            - AssignPrivateIpAddresses goes on in 7.5 s: EC2 throttles AssignPrivateIpAddresses for this account; trying again helps
             ! Throttled: EC2 throttles AssignPrivateIpAddresses for this account; trying again helps
         "#]],
     );

@@ -71,7 +71,12 @@ fn a_pod_waits_for_limits_that_are_being_asked_for_and_is_told_when_they_cannot_
     world.later(secs(5));
     assert!(!world.replies.contains_key(&pod), "{:?}", world.replies);
     let gone = Refusal::CloudError { action: "DescribeInstanceTypes".into(), code: "InvalidInstanceType".into() };
+    world.event(Event::FactsMissing(Refusal::Throttled { action: "DescribeInstanceTypes".into() }));
+    world.later(secs(5));
+    assert!(!world.replies.contains_key(&pod), "they come: {:?}", world.replies);
     world.event(Event::FactsMissing(gone.clone()));
+    // What the instance has is read first.
+    world.settle();
     assert_eq!(world.refusal(pod), Some(&gone));
     let pod = world.add("p");
     assert_eq!(world.refusal(pod), Some(&gone), "and so is the next one, at once");
