@@ -6,7 +6,7 @@
 
 use std::{
     io,
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     thread,
     time::Duration,
 };
@@ -56,7 +56,9 @@ fn bury(mut socket: Socket, group: u32, woken: &Receiver<()>) {
     while woken.recv().is_ok() {
         while let Err(error) = node::delete_doomed(&mut socket, group) {
             warn!(error = %chain(&error), group, again_in = ?AGAIN, "could not delete the links of deleted pods");
-            thread::sleep(AGAIN);
+            if woken.recv_timeout(AGAIN) == Err(RecvTimeoutError::Disconnected) {
+                return;
+            }
         }
         debug!(group, "deleted the links of deleted pods");
     }
