@@ -45,6 +45,7 @@ impl ProvideCredentials for Provider {
 }
 
 /// Good for an hour, they say.
+#[expect(clippy::unnecessary_wraps, reason = "what a provider gives")]
 fn numbered(turn: usize) -> provider::Result {
     let until = SystemTime::now() + Duration::from_secs(3600);
     Ok(Credentials::new(format!("AKID{turn}"), "secret", Some("session".to_owned()), Some(until), "test"))

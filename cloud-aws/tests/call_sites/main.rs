@@ -2,6 +2,8 @@
 //! effect, that hang, that fail after the effect, and every refusal that there is. Owns the fates; the sites are
 //! `support::sites::Site`'s, what each is tried on is [`scene`]'s.
 
+#![expect(clippy::redundant_closure_for_method_calls, reason = "the SDK's paths are longer than what they say")]
+
 mod fates;
 mod refusals;
 mod scene;

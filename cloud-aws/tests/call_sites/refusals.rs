@@ -161,9 +161,10 @@ fn own(site: Site) -> &'static [Refusal] {
             NO_ENI,
         ],
         Site::Describe => &[(400, "InvalidNetworkInterfaceID.Malformed", "Invalid id: \"eni-0a\"", Kind::Invalid)],
-        Site::Discover | Site::Leaked => &[(400, "InvalidNextToken", "The token is not valid.", Kind::Invalid)],
+        Site::Discover | Site::Leaked | Site::Instances => {
+            &[(400, "InvalidNextToken", "The token is not valid.", Kind::Invalid)]
+        }
         Site::Subnets => &[(400, "InvalidParameterValue", "The filter 'zone' is invalid", Kind::Invalid)],
-        Site::Instances => &[(400, "InvalidNextToken", "The token is not valid.", Kind::Invalid)],
         Site::Limits => &[(
             400,
             "InvalidInstanceType",

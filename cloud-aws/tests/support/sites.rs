@@ -18,6 +18,7 @@ pub enum Errand {
 
 /// What it brought back.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one at a time")]
 pub enum Brought {
     Answer(Answer),
     Limits(Limits),
