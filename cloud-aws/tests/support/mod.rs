@@ -10,6 +10,7 @@ use std::{
     fmt,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use tokio::{
@@ -45,6 +46,8 @@ impl Request {
 pub enum Reply {
     /// A whole answer.
     Say(u16, String),
+    /// A whole answer, with status 200, after this time.
+    Late(Duration, String),
     /// Nothing: the connection ends.
     Close,
     /// Nothing, and the connection stays.
@@ -172,6 +175,10 @@ async fn converse(stream: TcpStream, script: Arc<impl Fn(&Request) -> Reply>, lo
         log.lock().unwrap_or_else(PoisonError::into_inner).push(request);
         let (status, length, body) = match reply {
             Reply::Say(status, body) => (status, body.len(), body),
+            Reply::Late(after, body) => {
+                tokio::time::sleep(after).await;
+                (200, body.len(), body)
+            }
             Reply::Cut(body) => (200, body.len() + 100, body),
             Reply::Raw(bytes) => {
                 if stream.write_all(&bytes).await.is_err() {
