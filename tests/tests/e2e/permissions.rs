@@ -6,7 +6,7 @@
 use std::net::Ipv4Addr;
 
 use lab::{
-    Lab, LabSettings,
+    Lab,
     cni::{Refusal, Reply},
     node::{Ipamd, Node},
     pods::{Pod, at_once},
@@ -17,13 +17,11 @@ use sim::{Action, Fault, Request, requests::Wanted};
 use tonic::transport::Endpoint;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use crate::node::{ask, books_agree, eventually};
+use crate::node::{self, ask, books_agree, eventually};
 
 /// A lab of one m5.large: three ENIs of nine addresses for pods.
 fn lab(test: &str) -> Lab {
-    let mut settings = LabSettings::with_prefix(format!("bld-{test}")).with_nodes(&["m5.large"]);
-    settings.world.ec2.times.device = std::time::Duration::from_millis(300);
-    Lab::start(settings).expect("a lab")
+    node::lab(&format!("without-{test}"), &["m5.large"])
 }
 
 fn first(lab: &Lab) -> &Node {
@@ -136,7 +134,7 @@ fn held(lab: &Lab) -> Vec<Ipv4Addr> {
 
 #[test]
 fn without_describe_instance_types_what_the_instance_has_serves_and_no_more() {
-    let lab = lab("p-types");
+    let lab = lab("types");
     assigned_before(&lab, 2);
     deny(&lab, Action::DescribeInstanceTypes, "DescribeInstanceTypes");
     let _daemon = start(&lab, &[("WARM_IP_TARGET", "3")]);
@@ -152,7 +150,7 @@ fn without_describe_instance_types_what_the_instance_has_serves_and_no_more() {
 
 #[test]
 fn a_type_that_ec2_does_not_know_is_said_and_what_the_instance_has_serves() {
-    let lab = lab("p-unknown");
+    let lab = lab("unknown");
     assigned_before(&lab, 1);
     let unknown = Fault::new("InvalidInstanceType", "The following supplied instance types do not exist: [m5.large]");
     let refuse = Disturbance::Refuse(When::BeforeEffect, unknown);
@@ -183,21 +181,21 @@ fn a_type_that_ec2_does_not_know_is_said_and_what_the_instance_has_serves() {
 
 #[test]
 fn without_describe_network_interfaces_a_fresh_node_says_so_and_is_not_ready() {
-    let lab = lab("p-enis");
+    let lab = lab("enis");
     deny(&lab, Action::DescribeNetworkInterfaces, "DescribeNetworkInterfaces");
     let mut daemon = first(&lab).spawn_ipamd(&[]).expect("spawned");
     named(&lab, "DescribeNetworkInterfaces", 503);
     let mut pods = sandboxes(&lab, 0..1);
     refused(&pods[0], "DescribeNetworkInterfaces");
     lab.faults().clear();
-    daemon.wait_ready(crate::node::PATIENCE).expect("ready by itself");
+    daemon.wait_ready(node::PATIENCE).expect("ready by itself");
     recovered(&lab, "DescribeNetworkInterfaces");
     add_all(&mut pods);
 }
 
 #[test]
 fn without_assign_the_addresses_that_are_there_serve() {
-    let lab = lab("p-assign");
+    let lab = lab("assign");
     let _daemon = start(&lab, &[("WARM_IP_TARGET", "2"), ("MAX_ENI", "1")]);
     eventually("two are there", first(&lab), || (held(&lab).len() == 2).then_some(()));
     deny(&lab, Action::AssignPrivateIpAddresses, "AssignPrivateIpAddresses");
@@ -212,7 +210,7 @@ fn without_assign_the_addresses_that_are_there_serve() {
 
 #[test]
 fn without_unassign_surplus_stays_and_nothing_else_is_missing() {
-    let lab = lab("p-unassign");
+    let lab = lab("unassign");
     assigned_before(&lab, 6);
     deny(&lab, Action::UnassignPrivateIpAddresses, "UnassignPrivateIpAddresses");
     let _daemon = start(&lab, &[("WARM_IP_TARGET", "1"), ("BERTH_SHRINK_AFTER", "1s")]);
@@ -248,22 +246,22 @@ fn one_eni_serves(test: &str, action: Action, missing: &str) {
 
 #[test]
 fn without_create_one_eni_serves() {
-    one_eni_serves("p-create", Action::CreateNetworkInterface, "CreateNetworkInterface");
+    one_eni_serves("create", Action::CreateNetworkInterface, "CreateNetworkInterface");
 }
 
 #[test]
 fn without_create_tags_one_eni_serves_and_the_tags_are_named() {
-    one_eni_serves("p-tags", Action::CreateNetworkInterface, "CreateTags");
+    one_eni_serves("tags", Action::CreateNetworkInterface, "CreateTags");
 }
 
 #[test]
 fn without_attach_one_eni_serves() {
-    one_eni_serves("p-attach", Action::AttachNetworkInterface, "AttachNetworkInterface");
+    one_eni_serves("attach", Action::AttachNetworkInterface, "AttachNetworkInterface");
 }
 
 #[test]
 fn without_modify_new_enis_serve_unprotected_until_it_is_granted() {
-    let lab = lab("p-modify");
+    let lab = lab("modify");
     deny(&lab, Action::ModifyNetworkInterfaceAttribute, "ModifyNetworkInterfaceAttribute");
     let _daemon = start(&lab, &[("WARM_IP_TARGET", "1")]);
     let mut pods = sandboxes(&lab, 0..12);
@@ -302,17 +300,17 @@ fn an_eni_stays(test: &str, action: Action) {
 
 #[test]
 fn without_detach_an_empty_eni_stays_attached() {
-    an_eni_stays("p-detach", Action::DetachNetworkInterface);
+    an_eni_stays("detach", Action::DetachNetworkInterface);
 }
 
 #[test]
 fn without_delete_a_detached_eni_stays_in_the_account() {
-    an_eni_stays("p-delete", Action::DeleteNetworkInterface);
+    an_eni_stays("delete", Action::DeleteNetworkInterface);
 }
 
 #[test]
 fn without_describe_subnets_new_enis_are_in_the_nodes_own_subnet() {
-    let lab = lab("p-subnets");
+    let lab = lab("subnets");
     deny(&lab, Action::DescribeSubnets, "DescribeSubnets");
     let _daemon = start(&lab, &[("WARM_IP_TARGET", "1")]);
     let mut pods = sandboxes(&lab, 0..12);
