@@ -111,15 +111,21 @@ fn groups_that_ec2_refuses_are_tried_again_and_keep_no_address_from_a_pod() {
         let mut world = with_enis();
         world.refusing.insert(Action::ModifyNetworkInterfaceAttribute, kind);
         change(&mut world, &["sg-2"]);
+        while world.step() {}
+        assert_eq!(sets(&world), 1, "{kind:?}: refused a moment ago");
+        // More than all ENIs hold by now, fewer than they can.
+        let pods = world.add_many(25);
+        for _ in 0..10 {
+            world.later(pool::COALESCE);
+            while world.step() {}
+        }
+        assert!(pods.iter().all(|pod| world.address(*pod).is_some()), "{kind:?}: {:?}", world.replies);
         world.settle();
         let tried = sets(&world);
         assert!((1..=6).contains(&tried), "{kind:?}: the pause grows: {tried}");
         let troubles = world.state.troubles();
         let named = |trouble: &Refusal| trouble.to_string().contains("ModifyNetworkInterfaceAttribute");
         assert!(troubles.iter().any(named), "{kind:?}: {troubles:?}");
-        let pods = world.add_many(15);
-        world.settle();
-        assert!(pods.iter().all(|pod| world.address(*pod).is_some()), "{kind:?}: {:?}", world.replies);
         world.refusing.clear();
         world.minutes(6);
         assert_eq!(world.enis[ours(&world)].groups, set(&["sg-2"]), "{kind:?}");

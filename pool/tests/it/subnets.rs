@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use pool::{Action, Call, EniState, Kind, Limits, Policy, Refusal};
+use pool::{
+    Action, Answer, Call, CallId, Effect, EniState, Event, Kind, Limits, Now, Policy, Refusal, SeenSubnet, Step,
+};
 
 use crate::{
     behaviour::{addresses, secs},
@@ -311,4 +313,30 @@ fn what_has_become_of_the_tags_is_read_before_the_next_eni_is_made() {
         "a look that fails keeps no pod waiting: {:?}",
         world.replies
     );
+}
+
+#[test]
+fn a_new_eni_waits_for_what_is_being_read_of_the_subnets() {
+    let mut world = world(addresses(3, 0), tagged(100, &[]), &[("subnet-2", tagged(1_000, &[]))]);
+    world.settle();
+    world.later(secs(601));
+    let demand = (0..4).map(|n| crate::world::pod(&format!("p{n}"))).collect();
+    let at = |later: Duration| Now { at: world.now().after(later), wall: world.wall, luck: 1 };
+    let (first, second, third) = (at(Duration::ZERO), at(secs(1)), at(secs(2)));
+    let calls = |step: Step| -> Vec<(CallId, Call)> {
+        let called = step.effects.into_iter().filter_map(|effect| match effect {
+            Effect::Call(id, call) => Some((id, call)),
+            _ => None,
+        });
+        called.collect()
+    };
+    let asked = calls(world.state.apply(first, Event::Demand(demand)));
+    let [(read, Call::Subnets { .. })] = asked[..] else { panic!("one look: {asked:?}") };
+    assert_eq!(calls(world.state.apply(second, Event::Tick)), [], "however long it takes");
+    let free = |id: &str, free, tags: &[(&str, &str)]| SeenSubnet { id: id.into(), free, tags: tagged(0, tags).tags };
+    let zone = vec![free("subnet-1", 100, &[]), free("subnet-2", 1_000, &[(ROLE, "1")])];
+    let made = calls(world.state.apply(third, Event::Answered(read, Ok(Answer::Subnets(zone)))));
+    let there =
+        |(_, call): &(CallId, Call)| matches!(call, Call::CreateEni { subnet, .. } if subnet.as_str() == "subnet-2");
+    assert!(!made.is_empty() && made.iter().all(there), "{made:?}");
 }
