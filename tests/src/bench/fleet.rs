@@ -177,8 +177,8 @@ mod tests {
     #[test]
     fn what_the_simulation_says_is_read() -> Result<()> {
         let said = "bound half=1.5 last=2.0\nberth half=3.0 last=inf\n  CreateTags  1 done\n";
-        assert_eq!(line(said, "bound")?["half"], 1.5);
-        assert_eq!(line(said, "berth")?["last"], f64::INFINITY);
+        assert_eq!(line(said, "bound")?["half"].to_string(), "1.5");
+        assert!(line(said, "berth")?["last"].is_infinite());
         assert!(line(said, "peer").is_err() && line("peer no=", "peer").is_err());
         Ok(())
     }
