@@ -39,7 +39,7 @@ impl Doomed {
     /// There may be links in the group. Returns at once.
     pub(super) fn bury(&self) {
         // One that is waiting already does it.
-        drop(self.wake.try_send(()));
+        let _waits_already = self.wake.try_send(());
     }
 
     /// A link was handed over, or may have been.
