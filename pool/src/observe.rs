@@ -267,6 +267,11 @@ impl State {
     fn missed(&mut self, now: BootTime, id: &EniId, shown: Shown) {
         let first = *self.suspects.entry(id.clone()).or_default().get_or_insert(now);
         if now.since(first) < SETTLED {
+            // A lost call about it is looked up by the same second read, and not before.
+            let open = self.intents.values_mut().filter(|open| open.call.eni() == Some(id) && !open.is_repeated());
+            for doubt in open.filter_map(|open| open.doubt.as_mut()) {
+                doubt.next = Some(first.after(SETTLED));
+            }
             self.doubt_blocks(now, id, &BTreeSet::new());
             return;
         }

@@ -347,3 +347,23 @@ fn what_reads_have_shown_of_a_lost_call_counts_across_restarts() {
         world.state.intents().collect::<Vec<_>>()
     );
 }
+
+#[test]
+fn a_lost_call_about_an_eni_that_is_gone_is_looked_up_twice() {
+    let mut world = World::new(addresses(12, 0));
+    while !matches!(world.open.front(), Some((_, Call::Attach { .. }))) {
+        if !world.step() {
+            world.later(Duration::from_millis(20));
+        }
+    }
+    world.answer(Fate::LostBefore);
+    // Somebody deletes it.
+    let gone = world.enis.keys().find(|id| *id != "eni-0").expect("a second ENI").clone();
+    world.enis.remove(&gone).expect("there");
+    let before = world.calls.len();
+    world.settle();
+    let about = |call: &&Call| matches!(call, Call::Describe { eni } if eni.as_str() == gone);
+    let reads = world.calls[before - 1..].iter().filter(about).count();
+    assert_eq!(reads, 2);
+    assert_eq!((world.state.intents().count(), world.state.enis().count()), (0, 2), "and another one has come");
+}
