@@ -17,10 +17,12 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::COOLING;
-use crate::{kernel, netns::Netns};
+use crate::{kernel, netns::Netns, wait};
 
 /// So many complaints are kept: the first ones matter.
 const COMPLAINTS: usize = 50;
+/// A DEL hands the pod's link over; a daemon that is started again finds it.
+const GONE: Duration = Duration::from_secs(10);
 
 /// The driver's own book.
 #[derive(Debug)]
@@ -156,9 +158,13 @@ impl Record {
         self.note(format_args!("{label} is deleted ({container_id})"));
         self.count(|figures| figures.dels += 1);
         self.moved_out(address, container_id);
-        match kernel::pod_addresses(netns) {
-            Ok(found) if found.is_empty() => {}
-            found => self.complain(format!("{label} is deleted and still has {found:?}")),
+        let mut last = None;
+        let gone = wait::until(GONE, || {
+            last = Some(kernel::pod_addresses(netns));
+            matches!(&last, Some(Ok(found)) if found.is_empty()).then_some(())
+        });
+        if gone.is_none() {
+            self.complain(format!("{label} was deleted {GONE:?} ago and still has {last:?}"));
         }
     }
 
