@@ -280,7 +280,7 @@ impl Facts {
                     wait = schedule.told(luck());
                 }
                 Err(error) => {
-                    wait = schedule.failed(luck());
+                    wait = schedule.failed(error.kind, luck());
                     let why = refusal(&error);
                     if known.read(|told| told.missing.as_ref() != Some(&why)) {
                         let without = known.read(|told| told.facts.limits.is_none());

@@ -25,6 +25,8 @@ const AGE_SPREAD: Duration = Duration::from_hours(24);
 const OLD_SPREAD: Duration = Duration::from_mins(10);
 /// How long to wait after a failure, growing from the one to the other.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
+/// The same after EC2 said that it is asked too often: whole fleets start at once, and the account's bucket is empty for seconds then.
+const RETRY_THROTTLED: Duration = Duration::from_secs(4);
 const RETRY_MOST: Duration = Duration::from_mins(5);
 
 /// One entry of the limits on disk.
@@ -120,8 +122,9 @@ impl Schedule {
     }
 
     /// How long after a failure: longer each time, and somewhere in the later half of it.
-    pub(crate) fn failed(&mut self, luck: f64) -> Duration {
-        let wait = RETRY_FIRST.saturating_mul(1 << self.failures.min(16)).min(RETRY_MOST);
+    pub(crate) fn failed(&mut self, kind: Kind, luck: f64) -> Duration {
+        let first = if kind == Kind::Throttled { RETRY_THROTTLED } else { RETRY_FIRST };
+        let wait = first.saturating_mul(1 << self.failures.min(16)).min(RETRY_MOST);
         self.failures += 1;
         wait.mul_f64(0.5 + luck / 2.0)
     }
@@ -220,11 +223,12 @@ mod tests {
     #[test]
     fn each_failure_waits_longer_up_to_five_minutes_and_no_two_nodes_alike() {
         let mut schedule = Schedule::default();
-        let waits: Vec<u64> = (0..12).map(|_| schedule.failed(1.0).as_secs()).collect();
+        let waits: Vec<u64> = (0..12).map(|_| schedule.failed(Kind::Denied, 1.0).as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
-        assert_eq!(schedule.failed(0.0), RETRY_MOST / 2);
+        assert_eq!(schedule.failed(Kind::Denied, 0.0), RETRY_MOST / 2);
         schedule.told(0.0);
-        assert_eq!(schedule.failed(1.0), RETRY_FIRST, "it starts over once EC2 has answered");
+        assert_eq!(schedule.failed(Kind::Denied, 1.0), RETRY_FIRST, "it starts over once EC2 has answered");
+        assert_eq!(Schedule::default().failed(Kind::Throttled, 1.0), RETRY_THROTTLED);
     }
 
     #[test]

@@ -105,7 +105,7 @@ fn now(region: &Region) -> BootTime {
 
 /// What the instance is. EC2 is asked for the limits of its type, as `ipamd` does where no disk knows them.
 async fn metadata(region: Arc<Region>, node: usize, wire: Arc<Wire>, handle: Handle) {
-    const FIRST: Duration = Duration::from_secs(1);
+    const FIRST: Duration = Duration::from_secs(4);
     const MOST: Duration = Duration::from_mins(5);
     let instance = region.lock().vpc.described(&region.instances[node]).expect("it was launched");
     let primary = &instance.interfaces[0];
