@@ -36,7 +36,9 @@ step() {
 
 # place FILE NAME: puts a program into $BERTH_BIN_DIR. Renamed into place: one that runs keeps its file.
 place() {
+    local new
     mkdir -p "$BERTH_BIN_DIR"
-    cp -p "$1" "$BERTH_BIN_DIR/.$2.new"
-    mv -f "$BERTH_BIN_DIR/.$2.new" "$BERTH_BIN_DIR/$2"
+    new=$(mktemp "$BERTH_BIN_DIR/.$2.XXXXXX")
+    cp -p "$1" "$new"
+    mv -f "$new" "$BERTH_BIN_DIR/$2"
 }

@@ -39,7 +39,7 @@ pub const VARIABLES: &[Variable] = &[
         "BERTH_EC2_BUDGET",
         "EC2 calls at once and per second, by action, as AttachNetworkInterface=50/5,... [EC2's published rates]",
     ),
-    variable("BERTH_KUBERNETES", "auto, or off: no Kubernetes at all [auto]"),
+    variable("BERTH_KUBERNETES", "auto or off; Kubernetes is not asked yet, so it has no effect [auto]"),
     variable("BERTH_CNI_EXCLUSIVE", "not yet, without effect: other conflists are set aside [true]"),
     variable("BERTH_CRI_ENDPOINT", "the runtime's socket, for rebuilding leases"),
     variable("BERTH_FORWARD_ACCEPT", "not yet: two ACCEPT rules in the FORWARD chain [false]"),
