@@ -12,6 +12,13 @@ use crate::{
 
 impl State {
     pub(crate) fn answered(&mut self, now: Now, id: CallId, outcome: Result<Answer, Fault>) {
+        let called = self.reads.get(&id).or_else(|| self.intents.get(&id).map(|intent| &intent.call)).map(Call::action);
+        if let (Some(action), Err(fault)) = (called, &outcome)
+            && !matches!(fault.kind, Kind::Throttled | Kind::Unreachable | Kind::Uncertain | Kind::Credentials)
+        {
+            // EC2 has looked at it: whatever it has against it, there was a token.
+            self.budgets.accepted(action);
+        }
         if let Some(read) = self.reads.remove(&id) {
             match outcome {
                 Ok(answer) => {
@@ -262,7 +269,8 @@ impl State {
     pub(crate) fn doubt_open_calls(&mut self, now: BootTime) {
         let moment = Now { at: now, wall: 0, luck: 0 };
         for (_, intent) in std::mem::take(&mut self.intents) {
-            if let (Some(eni), false) = (intent.call.eni(), intent.call.is_read())
+            let harmless = matches!(intent.call, Call::SetGroups { .. } | Call::Protect { .. } | Call::Tag { .. });
+            if let (Some(eni), false) = (intent.call.eni(), intent.call.is_read() || harmless)
                 && let Some(known) = self.enis.get_mut(eni)
             {
                 known.doubt_free_addresses();

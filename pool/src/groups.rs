@@ -70,8 +70,12 @@ impl State {
         }
     }
 
-    /// The answer was lost: asking again is harmless.
+    /// The answer was lost: it has these groups or those, so it is asked again whatever is wanted by then.
     pub(crate) fn groups_doubted(&mut self, now: Now, id: &EniId) {
+        if let Some(eni) = self.enis.get_mut(id) {
+            eni.record.groups.clear();
+            self.touch(Key::Eni(id.clone()));
+        }
         let action = crate::Action::ModifyNetworkInterfaceAttribute.name().to_owned();
         let reason = Refusal::CloudUnreachable { action };
         self.pauses.begin(now, Scope::Groups(id.clone()), TRANSITION, reason);

@@ -217,7 +217,8 @@ impl State {
                 Call::CreateEni { .. } | Call::Attach { .. } | Call::Assign { .. } | Call::Unassign { .. }
             ) && !self.stalled(intent, now)
         });
-        let kept_off = self.why_detached(now).is_some();
+        let poor = self.budgets.until(now, Action::AttachNetworkInterface).is_some();
+        let kept_off = poor || self.why_detached(now).is_some();
         let comes =
             |eni: &crate::Eni| eni.grows() && !eni.serves() && !(kept_off && eni.record.state == EniState::Detached);
         let coming = self.enis.values().any(|eni| comes(eni) && eni.tally().free > 0);
@@ -226,6 +227,14 @@ impl State {
         }
         // Somebody's help is needed for the other reasons, and the runtime tries again by itself.
         let throttled = self.budgets.wanted().filter(|(action, _)| GROWING.contains(action)).map(|(_, at)| at);
+        // Lost, and told by a call that lacks nothing but a token.
+        let told = self
+            .intents
+            .values()
+            .filter(|intent| intent.doubt.is_some())
+            .map(Self::told_by)
+            .filter(|action| !self.pauses.active(&Scope::Action(*action), now))
+            .filter_map(|action| self.budgets.until(now, action));
         // One lost answer is no reason to send pods away.
         let unreachable = GROWING
             .map(Scope::Action)
@@ -235,18 +244,23 @@ impl State {
             .filter_map(|scope| self.pauses.until(&scope, now));
         let transitions = self.enis.keys().filter_map(|eni| self.pauses.until(&Scope::Eni(eni.clone()), now));
         let cooling = self.first_cooling().map(|(until, _)| until);
-        throttled.chain(unreachable).chain(transitions).chain(cooling).min().map_or(Hope::None, Hope::At)
+        throttled.chain(told).chain(unreachable).chain(transitions).chain(cooling).min().map_or(Hope::None, Hope::At)
     }
 
-    /// Lost, and its repetition is refused.
+    /// Lost, and what would tell, its repetition or a read, is refused.
     pub(crate) fn stalled(&self, intent: &crate::Intent, now: BootTime) -> bool {
-        intent.doubt.is_some() && self.barred(now, intent.call.action()).is_some()
+        intent.doubt.is_some() && self.barred(now, Self::told_by(intent)).is_some()
+    }
+
+    /// What shows whether a lost call happened.
+    fn told_by(intent: &crate::Intent) -> Action {
+        if intent.is_repeated() { intent.call.action() } else { Action::DescribeNetworkInterfaces }
     }
 
     /// Why a lost call is not repeated.
     fn why_stalled(&self, now: BootTime) -> Option<Refusal> {
         let stalled = self.intents.values().find(|intent| self.stalled(intent, now))?;
-        self.barred(now, stalled.call.action())
+        self.barred(now, Self::told_by(stalled))
     }
 
     /// Why an ENI that is there is not attached, if somebody has to help.
@@ -254,6 +268,12 @@ impl State {
         let detached = self.enis.values().any(|eni| eni.record.state == EniState::Detached);
         let held = self.pauses.reason(&Scope::Action(Action::AttachNetworkInterface), now).filter(|_| detached);
         held.filter(|held| !matches!(held, Refusal::CloudUnreachable { .. } | Refusal::EniLimit { .. })).cloned()
+    }
+
+    /// An ENI that is there is not attached yet, since EC2 or the node's budget takes no more calls for now.
+    fn why_attach_waits(&self, now: BootTime) -> Option<Refusal> {
+        let detached = self.enis.values().any(|eni| eni.record.state == EniState::Detached);
+        self.barred(now, Action::AttachNetworkInterface).filter(|_| detached)
     }
 
     /// The reason that a request is told when it cannot wait any longer.
@@ -273,7 +293,8 @@ impl State {
         match self.first_cooling() {
             Some((until, count)) if limited && until > now => Refusal::CoolingDown { count, until },
             _ => {
-                let stuck = || self.why_stalled(now).or_else(|| self.why_detached(now));
+                let stuck =
+                    || self.why_stalled(now).or_else(|| self.why_detached(now)).or_else(|| self.why_attach_waits(now));
                 self.held.clone().or_else(stuck).unwrap_or(Refusal::WarmingUp)
             }
         }

@@ -32,13 +32,15 @@ impl State {
     /// nothing to take back.
     fn repeat_calls(&mut self, now: BootTime) {
         let mut repeats = Vec::new();
+        let growing = self.growing_for();
         for intent in self.intents.values_mut().filter(|intent| intent.is_repeated()) {
             let held = Scope::Action(intent.call.action());
             let eni = intent.call.eni().map(|eni| Scope::Eni(eni.clone()));
             let paused = self.pauses.active(&held, now) || eni.is_some_and(|eni| self.pauses.active(&eni, now));
+            let urgency = if matches!(intent.call, Call::CreateEni { .. }) { growing } else { Urgency::Warm };
             if let Some(doubt) =
                 intent.doubt.as_mut().filter(|doubt| !paused && doubt.next.is_some_and(|next| next <= now))
-                && self.budgets.afford(now, intent.call.action(), Urgency::Warm)
+                && self.budgets.afford(now, intent.call.action(), urgency)
             {
                 doubt.next = None;
                 repeats.push((intent.id, intent.call.clone()));

@@ -18,4 +18,5 @@ mod reuse;
 mod storms;
 mod subnets;
 mod targets;
+mod thrift;
 mod world;
