@@ -159,6 +159,13 @@ impl Budgets {
         affordable
     }
 
+    /// How many calls can be made at once by now.
+    pub fn tokens(&mut self, now: BootTime, action: Action) -> u32 {
+        let Bucket { budget: Budget { burst, refill }, full_at, .. } = *self.bucket(action);
+        let missing = full_at.since(now).as_nanos().div_ceil(refill.as_nanos().max(1));
+        burst.max(1).saturating_sub(u32::try_from(missing).unwrap_or(u32::MAX))
+    }
+
     /// A call is made.
     pub fn take(&mut self, now: Now, action: Action) {
         let bucket = self.bucket(action);

@@ -52,11 +52,22 @@ impl State {
             }
         }
         for (subnet, ask) in growth.creates {
+            if self.unattached() >= self.budgets.tokens(now.at, Action::AttachNetworkInterface) {
+                // The next one is thought of when those that there are have been attached.
+                break;
+            }
             if !waits && self.may_grow(now.at, &new) {
                 let call = self.create(now, &facts, subnet, ask);
                 self.call(now.at, call);
             }
         }
+    }
+
+    /// ENIs that still need an attach.
+    fn unattached(&self) -> u32 {
+        let made = self.enis.values().filter(|eni| eni.record.state == EniState::Detached).count();
+        let asked = self.intents.values().filter(|intent| matches!(intent.call, Call::CreateEni { .. })).count();
+        count(made + asked)
     }
 
     /// These calls can be afforded.

@@ -187,3 +187,23 @@ fn what_ec2_accepts_makes_an_action_faster_again() {
     }
     assert!(waits.iter().all(|wait| *wait == 0), "{waits:?}");
 }
+
+#[test]
+fn a_burst_of_new_enis_stays_within_the_tokens_for_creating_and_for_attaching_them() {
+    let few = Limits { enis: 5, addresses_per_eni: 4 };
+    let creates = |world: &World| world.made(|call| matches!(call, Call::CreateEni { .. }));
+    for action in [Action::CreateNetworkInterface, Action::AttachNetworkInterface] {
+        let mut world = World::of_type(with_budget(addresses(0, 1), action, 2), few);
+        world.settle();
+        world.later(secs(60));
+        world.add_many(14);
+        world.later(COALESCE);
+        assert_eq!(creates(&world), 2, "{action}: {:?}", world.calls);
+        for _ in 0..40 {
+            at_once(&mut world);
+            world.later(secs(1));
+        }
+        assert_eq!((creates(&world), world.state.leases().count()), (4, 14), "{action}");
+        assert_eq!(world.over_limit, 0);
+    }
+}
