@@ -40,6 +40,8 @@ const RETRY_MOST: Duration = Duration::from_secs(15);
 pub struct LateEc2 {
     ec2: OnceCell<Ec2>,
     known: Notify,
+    /// EC2 carried a call out.
+    answers: Notify,
     call_timeout: Duration,
     region_within: Duration,
 }
@@ -50,7 +52,13 @@ const REGION_WITHIN: Duration = Duration::from_secs(2);
 impl LateEc2 {
     /// Not known yet.
     pub fn new(call_timeout: Duration) -> Self {
-        Self { ec2: OnceCell::new(), known: Notify::new(), call_timeout, region_within: REGION_WITHIN }
+        Self {
+            ec2: OnceCell::new(),
+            known: Notify::new(),
+            answers: Notify::new(),
+            call_timeout,
+            region_within: REGION_WITHIN,
+        }
     }
 
     /// Its region; the first one counts.
@@ -88,7 +96,13 @@ async fn client(settings: Settings) -> Ec2 {
 impl Cloud for LateEc2 {
     async fn call(&self, call: Call) -> Result<Answer, cloud::Error> {
         match tokio::time::timeout(self.region_within, self.get()).await {
-            Ok(ec2) => ec2.call(call).await,
+            Ok(ec2) => {
+                let answer = ec2.call(call).await;
+                if answer.is_ok() {
+                    self.answers.notify_waiters();
+                }
+                answer
+            }
             Err(_) => Err(cloud::Error {
                 action: call.action(),
                 kind: Kind::Unreachable,
@@ -266,9 +280,13 @@ impl Facts {
 
     /// Reads the type's limits when they are missing or old; never ends.
     async fn keep_limits(&self, instance_type: &str, file: &LimitsFile, first: Duration, known: &Known) {
-        let (mut schedule, mut wait) = (Schedule::default(), first);
+        let (mut schedule, mut wait, mut silent) = (Schedule::default(), first, false);
         loop {
-            tokio::time::sleep(wait).await;
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                // It answers again: pods that need the limits should not wait for our pause.
+                () = self.ec2.answers.notified(), if silent => {}
+            }
             match self.ask_limits(instance_type).await {
                 Ok(limits) => {
                     file.keep(instance_type, limits);
@@ -278,9 +296,11 @@ impl Facts {
                         known.tell(|told| (told.facts.limits, told.missing) = (Some(limits), None));
                     }
                     wait = schedule.told(luck());
+                    silent = false;
                 }
                 Err(error) => {
                     wait = schedule.failed(error.kind, luck());
+                    silent = matches!(error.kind, Kind::Unreachable | Kind::Uncertain);
                     let why = refusal(&error);
                     if known.read(|told| told.missing.as_ref() != Some(&why)) {
                         let without = known.read(|told| told.facts.limits.is_none());
