@@ -55,10 +55,10 @@ fn a_setting_that_cannot_be_is_refused_by_name_before_anything_is_built() {
         ("BACKEND=aws", "embedded and localstack"),
         ("RUNTIME=docker", "netns and containerd"),
         ("CLUSTER=yes", "none and kubernetes"),
-        ("NODES=0", "1 to 20"),
-        ("NODES=21", "1 to 20"),
-        ("PODS=many", "1 to 1000"),
-        ("PODS=-1", "1 to 1000"),
+        ("NODES=1", "2 to 20"),
+        ("NODES=21", "2 to 20"),
+        ("PODS=many", "20 to 54"),
+        ("PODS=4", "20 to 54"),
     ] {
         let output = make(&["demo", setting]);
         let said = says(&output);
